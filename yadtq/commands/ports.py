@@ -1,0 +1,34 @@
+"""TCP ports of this machine: is one free, and which one instead."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+
+
+def bind_error(host: str, port: int) -> str | None:
+    """Why a server could not listen there now; ``None`` where it could."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port in TIME_WAIT is free
+        try:
+            probe.bind((host, port))
+            probe.listen(1)
+        except OSError as error:
+            return (
+                "is taken"
+                if error.errno == errno.EADDRINUSE
+                else f"cannot be used: {os.strerror(error.errno or 0)}"
+            )
+    return None
+
+
+def free_port(host: str, preferred: int) -> int:
+    """The preferred port where it is free, else any that is."""
+    if bind_error(host, preferred) is None:
+        return preferred
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+    return port
