@@ -1,4 +1,4 @@
-"""Real Kafka and Redis on this machine, for `yadtq up` and tests; they die with the process that starts them."""
+"""Real Kafka and Redis on this machine, for `yadtq up` and tests; they die with their owner."""
 
 from yadtq.embedded.kafka import EmbeddedKafka
 from yadtq.embedded.redis import EmbeddedRedis

@@ -12,7 +12,7 @@ from typing import Any
 
 from yadtq.embedded.folder import LOOPBACK, FolderLock, choose_port, read_memory, wishes_for, write_memory
 from yadtq.embedded.java import find_java, kafka_jars
-from yadtq.embedded.node import KafkaNode, Ports, Runtime, stored_cluster_id
+from yadtq.embedded.node import STOP_SECONDS, KafkaNode, Ports, Runtime, stored_cluster_id
 from yadtq.errors import EmbeddedError
 
 DEFAULT_PORT = 9092
@@ -72,7 +72,8 @@ class EmbeddedKafka:
         for node in self.nodes:
             node.ask_to_stop()
         for node in self.nodes:
-            node.stop()
+            # The last of several waits for a successor that cannot come; its data is long safe by then.
+            node.stop(grace=3.0 if self._count > 1 else STOP_SECONDS)
         self.nodes = []
         self._lock.release()
 
@@ -86,13 +87,14 @@ class EmbeddedKafka:
 
     def _prepare(self) -> list[KafkaNode]:
         """Settle what the nodes run on, their ports and identity, and have every folder formatted."""
-        runtime = Runtime(find_java(), kafka_jars(self._on_progress))
-        lock = self._lock.acquire()
+        java, jars = find_java(), kafka_jars(self._on_progress)
+        runtime = Runtime(java, jars, self.data_dir, self._lock.acquire())
         memory = self._settle()
         nodes = []
         for number, ports in enumerate(memory["ports"], start=1):
             advertised = self._advertised_ports[number - 1] if self._advertised_ports else ports["client"]
-            nodes.append(KafkaNode(number, Ports(**ports), runtime, self.data_dir, advertised, lock))
+            quick = self._count > 1  # several nodes are for fault tests, which start them often
+            nodes.append(KafkaNode(number, Ports(**ports), runtime, advertised=advertised, quick=quick))
         quorum = ",".join(f"{node.number}@{LOOPBACK}:{node.ports.controller}" for node in nodes)
         for node in nodes:
             node.configure(quorum, self._settings)
@@ -107,7 +109,8 @@ class EmbeddedKafka:
         before = memory.get("ports", [])
         if before and len(before) != self._count:
             raise EmbeddedError(
-                f"{self.data_dir} was made for {len(before)} Kafka nodes, not {self._count}: take another folder."
+                f"{self.data_dir} was made for {len(before)} Kafka nodes, not {self._count}: "
+                "choose another folder."
             )
         identity = memory.get("cluster_id") or stored_cluster_id(self.data_dir / "node-1") or _new_id()
         taken: set[int] = set()

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -96,10 +96,7 @@ class ServerProcess:
         """The line of this start's log that says most about a failure."""
         with self.log.open("rb") as log:
             log.seek(self._log_start)
-            text = log.read().decode(errors="replace")
-        lines = [line.strip() for line in text.splitlines() if line.strip()]
-        telling = [line for line in lines if JAVA_ERROR.match(line)]
-        return (telling or lines or ["it wrote nothing"])[-1]
+            return _telling_line(log.read().decode(errors="replace"))
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:
@@ -144,11 +141,15 @@ def _open_chapter(log: Path) -> int:
     return log.stat().st_size
 
 
-def run_briefly(
-    name: str, command: Sequence[str], *, folder: Path, env: Mapping[str, str] | None = None
-) -> None:
-    """Run a short command to its end; its failure is an EmbeddedError with its own last line."""
-    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
+def run_briefly(name: str, command: Sequence[str], *, folder: Path) -> None:
+    """Run a short command to its end; its failure is an EmbeddedError with its most telling line."""
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:
-        lines = (done.stderr or done.stdout).strip().splitlines() or [f"exit code {done.returncode}"]
-        raise EmbeddedError(f"{name} failed: {lines[-1].strip()}")
+        raise EmbeddedError(f"{name} failed: {_telling_line(done.stdout + done.stderr)}")
+
+
+def _telling_line(output: str) -> str:
+    """The last line that names an error as Java does, else simply the last one."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    errors = [line for line in lines if JAVA_ERROR.match(line)]
+    return (errors or lines or ["it wrote nothing"])[-1]
