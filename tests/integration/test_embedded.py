@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -69,6 +70,7 @@ def test_redis_keeps_its_data_and_port_between_runs(redis_folder: Path) -> None:
     with EmbeddedRedis(redis_folder, port=0) as server, connect(server) as client:
         port, pid = server.port, server.pid
         assert pid is not None
+        assert os.getsid(pid) == pid  # a Ctrl-C in our terminal does not reach it
         client.set("kept", "yes")
     assert server.pid is None
     with EmbeddedRedis(redis_folder) as server, connect(server) as client:

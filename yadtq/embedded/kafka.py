@@ -41,7 +41,7 @@ class EmbeddedKafka:
         self._asked_ports: list[int | None] = [*ports] if ports else [None] * nodes
         self._advertised_ports = advertised_ports
         self._on_progress = on_progress or (lambda _: None)
-        self._settings = {**_replication(nodes), **(settings or {})}
+        self._settings = {**_settings_for(nodes), **(settings or {})}
         self._lock = FolderLock(self.data_dir)
         for given in (self._asked_ports, advertised_ports):
             if given is not None and len(given) != nodes:
@@ -130,10 +130,15 @@ class EmbeddedKafka:
         return memory
 
 
-def _replication(nodes: int) -> dict[str, str]:
+def _settings_for(nodes: int) -> dict[str, str]:
     """Three copies with two in sync where there are three nodes; below that, a copy on each."""
     copies, in_sync = str(min(nodes, 3)), "2" if nodes >= 3 else "1"
+    # After a crash a broker is let in again once its old session has ended: no 9 s of that for a lone one.
+    session = (
+        {"broker.session.timeout.ms": "3000", "broker.heartbeat.interval.ms": "500"} if nodes == 1 else {}
+    )
     return {
+        **session,
         "default.replication.factor": copies,
         "min.insync.replicas": in_sync,
         "offsets.topic.replication.factor": copies,
