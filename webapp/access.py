@@ -1,0 +1,122 @@
+"""Who may do what: one gate before every request, one table of routes and roles, deny by default."""
+
+from __future__ import annotations
+
+import hmac
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from flask import abort, g, redirect, request, session, url_for
+
+from webapp.engine import engine
+
+if TYPE_CHECKING:
+    from flask import Flask
+    from flask.typing import ResponseReturnValue
+
+RANKS = {"viewer": 1, "operator": 2, "admin": 3}
+
+# Served to anybody, and without a look at Redis.
+OPEN = frozenset(
+    {"static", "health.healthz", "health.readyz", "auth.login_page", "auth.login", "auth.redeem"}
+)
+
+# The least role each route needs. A route that is not listed is refused to everybody.
+ROLES = {
+    "auth.logout": "viewer",
+    "auth.theme": "viewer",
+    "views.overview": "viewer",
+    "views.tasks": "viewer",
+    "views.task": "viewer",
+    "views.workers": "viewer",
+    "views.worker": "viewer",
+    "views.retry": "operator",
+    "views.cancel": "operator",
+    "submit.form": "operator",
+    "submit.send": "operator",
+    "submit.done": "operator",
+    "live.ws": "viewer",
+    "api.submit": "operator",
+    "api.tasks": "viewer",
+    "api.task": "viewer",
+    "api.retry": "operator",
+    "api.cancel": "operator",
+    "api.workers": "viewer",
+    "api.queues": "viewer",
+    "api.stats": "viewer",
+}
+
+_SAFE = ("GET", "HEAD", "OPTIONS")
+
+
+def init_app(app: Flask) -> None:
+    """Put the gate before everything else."""
+    app.before_request(_gate)
+
+
+def allows(role: str | None, needed: str) -> bool:
+    """Whether a role covers what is needed."""
+    return RANKS.get(role or "", 0) >= RANKS[needed]
+
+
+def relative_target(target: str | None) -> str:
+    """Where to go after a form: a path on this site, with one leading slash, else the overview."""
+    if target and target[0] == "/" and target[1:2] not in ("/", "\\"):
+        parts = urlsplit(target)
+        if not parts.scheme and not parts.netloc and target.isprintable():
+            return target
+    return url_for("views.overview")
+
+
+def _gate() -> ResponseReturnValue | None:
+    g.user = g.role = None
+    if request.method not in _SAFE and request.headers.get("Sec-Fetch-Site") == "cross-site":
+        abort(403, "This request came from another site; send it from these pages.")
+    if request.endpoint in OPEN:
+        return None
+    _identify()
+    if request.endpoint is None:
+        return None  # no such page: the 404 page, with the menu for those who are signed in
+    return _admit(ROLES.get(request.endpoint))
+
+
+def _identify() -> None:
+    if request.blueprint == "api" and "Authorization" in request.headers:
+        g.user, g.role = _bearer(request.headers["Authorization"])
+        return
+    if request.blueprint == "api" and request.method not in _SAFE:
+        return  # a cookie travels with forged requests too: changing something takes a token
+    sid = session.get("sid")
+    found = engine().accounts.session(sid) if sid else None
+    if found is not None:
+        g.user, g.role = found.user, found.role
+
+
+def _bearer(header: str) -> tuple[str | None, str | None]:
+    scheme, _, token = header.partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        return None, None
+    shared = engine().settings.api_token
+    if shared and hmac.compare_digest(token.encode(), shared.encode()):
+        return "api", "admin"
+    return "api", engine().accounts.api_token_role(token)
+
+
+def _admit(needed: str | None) -> ResponseReturnValue | None:
+    if g.role is None:
+        return _ask_to_sign_in()
+    if needed is None:
+        abort(403, "No role may use this address.")
+    if not allows(g.role, needed):
+        abort(403, f"You are signed in as {g.user}, a {g.role}; this takes the role {needed}.")
+    return None
+
+
+def _ask_to_sign_in() -> ResponseReturnValue:
+    if request.blueprint == "api":
+        sentence = "Send `Authorization: Bearer TOKEN`; `yadtq up` writes a token to its env file."
+        return {"error": sentence}, 401, {"WWW-Authenticate": "Bearer"}
+    if request.endpoint == "live.ws":
+        abort(401)
+    target = request.full_path.rstrip("?") if request.method == "GET" else None
+    return redirect(url_for("auth.login_page", next=target), 303)

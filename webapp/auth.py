@@ -1,0 +1,98 @@
+"""Signing in and out: by password, by one-time link; and the theme cookie."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flask import Blueprint, make_response, redirect, render_template, request, session, url_for
+from flask_wtf.csrf import CSRFProtect
+from werkzeug.security import check_password_hash, generate_password_hash
+
+from webapp.access import relative_target
+from webapp.engine import engine
+from webapp.exposure import SESSION_TTL
+
+if TYPE_CHECKING:
+    from flask import Flask
+    from flask.typing import ResponseReturnValue
+
+pages = Blueprint("auth", __name__)
+csrf = CSRFProtect()
+
+_WINDOW = 300.0  # seconds over which tries are counted
+_TRIES_PER_NAME = 5  # of one name from one address
+_TRIES_PER_ADDRESS = 30
+# Checked when the name is unknown, so that the answer takes as long as for a known one.
+_NOBODY = generate_password_hash("nobody has this password", method="scrypt")
+
+_WRONG = "Name or password is wrong."
+_TOO_MANY = "Too many tries: wait 5 minutes, then try again."
+_USED = "This link was used before or has expired: `yadtq up` prints a fresh one when it starts."
+
+
+def init_app(app: Flask) -> None:
+    """Demand a CSRF token with every form."""
+    csrf.init_app(app)
+
+
+@pages.get("/login")
+def login_page() -> ResponseReturnValue:
+    """The sign-in form; with ``token`` a page whose button redeems it, since a GET must change nothing."""
+    return _page(token=request.args.get("token"))
+
+
+@pages.post("/login")
+def login() -> ResponseReturnValue:
+    """Sign in with name and password."""
+    name, password = request.form.get("name", ""), request.form.get("password", "")
+    if not _may_try(name):
+        return _page(_TOO_MANY, name=name), 429
+    user = engine().accounts.user(name)
+    right = check_password_hash(user.password_hash if user else _NOBODY, password)
+    if user is None or not right:
+        return _page(_WRONG, name=name), 401
+    return _start(user.name, user.role)
+
+
+@pages.post("/login/link")
+def redeem() -> ResponseReturnValue:
+    """Sign in with a one-time link."""
+    if not _may_try("link"):
+        return _page(_TOO_MANY), 429
+    found = engine().accounts.redeem_login_link(request.form.get("token", ""))
+    return _start(*found) if found else (_page(_USED), 401)
+
+
+@pages.post("/logout")
+def logout() -> ResponseReturnValue:
+    """Sign out, in Redis as well, so that a copied cookie is worth nothing."""
+    engine().accounts.end_session(session.get("sid", ""))
+    session.clear()
+    return redirect(url_for("auth.login_page"), 303)
+
+
+@pages.post("/theme")
+def theme() -> ResponseReturnValue:
+    """Remember light or dark where no script does it."""
+    chosen = "light" if request.cookies.get("theme") == "dark" else "dark"
+    response = make_response(redirect(relative_target(request.form.get("next")), 303))
+    response.set_cookie("theme", chosen, max_age=365 * 86_400, samesite="Lax")
+    return response
+
+
+def _may_try(name: str) -> bool:
+    accounts, address = engine().accounts, request.remote_addr or "unknown"
+    by_address = accounts.allow_attempt(f"login:{address}", _TRIES_PER_ADDRESS, _WINDOW)
+    return by_address and accounts.allow_attempt(f"login:{address}:{name[:128]}", _TRIES_PER_NAME, _WINDOW)
+
+
+def _start(user: str, role: str) -> ResponseReturnValue:
+    session.clear()  # a cookie planted before the sign-in must not survive it
+    session.permanent = True
+    session["sid"] = engine().accounts.create_session(user, role, SESSION_TTL)
+    return redirect(relative_target(request.form.get("next")), 303)
+
+
+def _page(error: str | None = None, name: str = "", token: str | None = None) -> str:
+    target = request.values.get("next", "")
+    return render_template("login.html", error=error, name=name, token_value=token, target=target)

@@ -1,0 +1,122 @@
+"""How values read on the pages: durations, ages, times, numbers, JSON; the filters of the templates."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import datetime, timezone
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from flask import g, request
+
+from webapp.access import allows
+from yadtq.core.yadtq_task import CANCELLABLE, RETRYABLE, TaskStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flask import Flask
+
+_PREVIEW = 80  # characters of a value shown in a line
+_DAY, _HOUR, _MINUTE = 86_400, 3_600, 60
+
+
+def duration(seconds: float | None) -> str:
+    """A length of time: ``12 ms``, ``0.4 s``, ``38 s``, ``1 min 04 s``, ``1 h 15 min``, ``6 d 4 h``."""
+    if seconds is None:
+        return "–"
+    if seconds < 9.95:
+        return f"{seconds:.1f} s" if seconds >= 0.0995 else f"{max(seconds, 0) * 1000:.0f} ms"
+    return _whole_units(round(seconds))
+
+
+def _whole_units(whole: int) -> str:
+    if whole < _MINUTE:
+        return f"{whole} s"
+    if whole < _HOUR:
+        return f"{whole // _MINUTE} min {whole % _MINUTE:02d} s"
+    if whole < _DAY:
+        return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE} min"
+    return f"{whole // _DAY} d {whole % _DAY // _HOUR} h"
+
+
+def age(moment: float) -> str:
+    """How long ago, or in how long, in its largest unit: ``3 s ago``, ``in 2 h``."""
+    distance = time.time() - moment
+    size = abs(distance)
+    if size < 1:
+        return "just now"
+    for unit, name in ((_DAY, "d"), (_HOUR, "h"), (_MINUTE, "min"), (1, "s")):
+        if size >= unit:
+            text = f"{int(size // unit)} {name}"
+            break
+    return f"{text} ago" if distance > 0 else f"in {text}"
+
+
+def iso(moment: float) -> str:
+    """A time for machines, in milliseconds and UTC."""
+    return _utc(moment).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def exact(moment: float) -> str:
+    """A time for people, to the millisecond."""
+    return f"{_utc(moment):%-d %b %Y, %H:%M:%S}.{_utc(moment).microsecond // 1000:03d} UTC"
+
+
+def clock(moment: float) -> str:
+    """The time of day."""
+    return f"{_utc(moment):%H:%M:%S}"
+
+
+def number(value: float) -> str:
+    """With thousands set apart."""
+    return f"{value:,}"
+
+
+def short_id(task_id: str) -> str:
+    """Enough of an id to tell rows apart."""
+    return task_id[:8]
+
+
+def as_json(value: Any) -> str:
+    """Indented JSON for reading."""
+    return json.dumps(value, indent=2, ensure_ascii=False, default=str)
+
+
+def preview(value: Any) -> str:
+    """A value in one short line."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= _PREVIEW else text[: _PREVIEW - 1] + "…"
+
+
+def _utc(moment: float) -> datetime:
+    return datetime.fromtimestamp(moment, timezone.utc)
+
+
+_TIMES: tuple[Callable[..., str], ...] = (duration, age, iso, exact, clock)
+_VALUES: tuple[Callable[..., str], ...] = (number, short_id, as_json, preview)
+
+
+def init_app(app: Flask) -> None:
+    """Give the templates their filters and words."""
+    for function in (*_TIMES, *_VALUES):
+        app.jinja_env.filters[function.__name__] = function
+    app.jinja_env.globals.update(
+        statuses=[str(status) for status in TaskStatus],
+        retryable=RETRYABLE,
+        cancellable=CANCELLABLE,
+        version=version("yadtq"),
+    )
+    app.context_processor(_context)
+
+
+def _context() -> dict[str, Any]:
+    theme = request.cookies.get("theme")
+    role = g.get("role")
+    return {
+        "now": time.time(),
+        "theme": theme if theme in ("light", "dark") else None,
+        "role": role,
+        "may_operate": allows(role, "operator"),
+    }

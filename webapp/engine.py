@@ -1,0 +1,61 @@
+"""What the web uses of the task queue: one of each per process, connected at first use."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from flask import current_app
+
+from yadtq import TaskClient, create_yadtq
+from yadtq.core.yadtq_accounts import Accounts
+from yadtq.core.yadtq_views import Views
+
+if TYPE_CHECKING:
+    from yadtq.config import Settings
+    from yadtq.core.yadtq_broker import Broker
+    from yadtq.core.yadtq_result_db import ResultStore
+
+
+class Engine:
+    """Readers, accounts and the client that submits, all on one broker and one store."""
+
+    def __init__(self, broker: Broker, store: ResultStore) -> None:
+        self.settings: Settings = store.settings
+        self.views = Views(store)
+        self.accounts = Accounts(store)
+        self._broker, self._store = broker, store
+        self._client: TaskClient | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def client(self) -> TaskClient:
+        """The client; made at first use, since its threads would not live through gunicorn's fork."""
+        with self._lock:
+            if self._client is None:
+                self._client = TaskClient(self._broker, self._store)
+            return self._client
+
+    def topic_of(self, queue: str) -> str:
+        """The topic that carries a queue."""
+        return self._broker.topic_of(queue)
+
+
+def open_engine(settings: Settings | None, overrides: dict[str, Any]) -> Engine:
+    """The engine for given settings, or for those of the environment."""
+    return Engine(*create_yadtq(**{**_as_arguments(settings), **overrides}))
+
+
+def _as_arguments(settings: Settings | None) -> dict[str, Any]:
+    """Only what differs from the default: a host and a URL of Redis given together are refused."""
+    if settings is None:
+        return {}
+    chosen = {field: getattr(settings, field.name) for field in fields(settings)}
+    return {field.name: value for field, value in chosen.items() if value != field.default}
+
+
+def engine() -> Engine:
+    """The engine of the app that serves the present request."""
+    found: Engine = current_app.extensions["yadtq"]
+    return found

@@ -1,0 +1,102 @@
+"""Errors as pages for people and as ``{"error": …}`` for programs, never as a traceback."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from flask import render_template, request
+from flask_wtf.csrf import CSRFError
+from werkzeug.exceptions import HTTPException, InternalServerError
+
+from yadtq.errors import (
+    BrokerUnavailable,
+    ConfigError,
+    IllegalMove,
+    PayloadTooLarge,
+    RejectedRecord,
+    ResultStoreUnavailable,
+    SubmitUncertain,
+    TaskError,
+    TaskNotFound,
+)
+
+if TYPE_CHECKING:
+    from flask import Flask
+    from flask.typing import ResponseReturnValue
+
+log = logging.getLogger(__name__)
+
+_TITLES = {
+    400: "That request cannot be used",
+    403: "Not with your role",
+    404: "There is no such page",
+    405: "Not this way",
+    413: "That is too large",
+    500: "This page broke, your tasks did not",
+}
+_OUTDATED = "The form is older than your sign-in: go back, reload the page and send it again."
+_FAULT = "The fault is in the log. Workers are not touched by it; try again in a moment."
+_REDIS_DOWN = (
+    "Redis does not answer, so there is nothing to show. Running tasks go on and keep their results;"
+    " nothing new starts or can be submitted until it is back."
+)
+
+# How an error of the task queue reads in HTTP; the first class that fits counts.
+_STATUS: tuple[tuple[type[Exception], int], ...] = (
+    (TaskNotFound, 404),
+    (IllegalMove, 409),
+    (PayloadTooLarge, 413),
+    (TaskError, 400),
+    (ConfigError, 400),  # an option of the submit that cannot be used
+    (RejectedRecord, 409),  # a retry whose record in Kafka cannot be trusted
+    (BrokerUnavailable, 503),
+)
+
+
+def init_app(app: Flask) -> None:
+    """Answer every error in the form the caller can use."""
+    app.register_error_handler(CSRFError, lambda _: _answer(400, _OUTDATED))
+    app.register_error_handler(HTTPException, _http)
+    app.register_error_handler(ResultStoreUnavailable, _redis_down)
+    app.register_error_handler(TaskNotFound, _no_task)
+    for kind, _ in _STATUS[1:]:
+        app.register_error_handler(kind, _refused)
+
+
+def sentence(error: Exception) -> str:
+    """The error's message as a sentence."""
+    text = str(error)
+    return text[:1].upper() + text[1:].rstrip(".") + "."
+
+
+def _http(error: HTTPException) -> ResponseReturnValue:
+    if isinstance(error, InternalServerError):
+        return _answer(500, _FAULT)  # Flask has logged the traceback
+    return _answer(error.code or 500, error.description or "")
+
+
+def _refused(error: Exception) -> ResponseReturnValue:
+    status = next(code for kind, code in _STATUS if isinstance(error, kind))
+    return _answer(status, sentence(error))
+
+
+def _no_task(error: TaskNotFound) -> ResponseReturnValue:
+    asked = (request.view_args or {}).get("task_id", "")
+    return _answer(
+        404, f"{sentence(error)} Check the id, or look for it in the list.", f"No task {asked[:40]}"
+    )
+
+
+def _redis_down(error: ResultStoreUnavailable) -> ResponseReturnValue:
+    log.error("Redis is away: %s", error)
+    if isinstance(error, SubmitUncertain):
+        return _answer(503, str(error), "Redis went away in the middle", error.task_id)
+    return _answer(503, _REDIS_DOWN, "Redis is down")
+
+
+def _answer(status: int, sentence: str, title: str = "", task_id: str = "") -> ResponseReturnValue:
+    if request.path.startswith("/api/"):
+        return {"error": sentence} | ({"id": task_id} if task_id else {}), status
+    title = title or _TITLES.get(status, "That did not work")
+    return render_template("error.html", status=status, title=title, sentence=sentence), status

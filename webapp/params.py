@@ -1,0 +1,23 @@
+"""What pages and API both read from a query string."""
+
+from __future__ import annotations
+
+from flask import abort, request
+
+from yadtq.core.yadtq_task import TaskStatus
+
+
+def wanted_status() -> TaskStatus | None:
+    """The state asked for, or None for all; another word is answered by a 400 that lists them."""
+    word = request.args.get("status")
+    if not word:
+        return None
+    try:
+        return TaskStatus(word)
+    except ValueError:
+        abort(400, f"There is no state {word[:40]!r}; the states are {', '.join(map(str, TaskStatus))}.")
+
+
+def oldest_first() -> bool:
+    """Whether the list is asked for in the order of submission."""
+    return request.args.get("order") == "oldest"

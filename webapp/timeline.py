@@ -1,0 +1,95 @@
+"""One task's life as a list of moments, made of its times and its finished attempts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from yadtq.core.yadtq_task import TaskStatus
+
+if TYPE_CHECKING:
+    from yadtq.core.yadtq_task import TaskResult
+    from yadtq.core.yadtq_views import Attempt, TaskDetail
+
+# An attempt's outcome: its colour and icon, and how it reads.
+_OUTCOMES = {
+    "retry": ("failed", "failed"),
+    "failed": ("failed", "failed"),
+    "lost": ("failed", "lost its worker"),
+    "handback": ("queued", "was handed on: the worker does not know this task"),
+    "cancelled": ("cancelled", "stopped on request"),
+}
+_ENDS = {
+    TaskStatus.SUCCESS: "Succeeded",
+    TaskStatus.FAILED: "Failed",
+    TaskStatus.CANCELLED: "Cancelled",
+    TaskStatus.EXPIRED: "Expired before it could start",
+}
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One line of the timeline."""
+
+    at: float
+    st: str  # state: colour and icon
+    title: str
+    worker: str | None = None
+    error: str = ""
+    traceback: str = ""
+    ran: float | None = None  # seconds, of a finished attempt
+    since: float | None = None  # running or waiting from then on
+    future: bool = False
+
+
+def timeline(detail: TaskDetail) -> list[Moment]:
+    """The moments in order, what is still to come last."""
+    task = detail.result
+    moments = [_submitted(task), *(_attempt(past) for past in detail.history)]
+    known = {past.attempt for past in detail.history}
+    if task.started_at is not None and task.attempts not in known:
+        moments.append(_present_attempt(task))
+    if task.done:
+        moments.append(_end(task))
+    moments += _waiting(task)
+    return sorted(moments, key=lambda moment: (moment.future, moment.at))
+
+
+def _submitted(task: TaskResult) -> Moment:
+    return Moment(task.submitted_at or 0.0, "queued", "Submitted")
+
+
+def _attempt(past: Attempt) -> Moment:
+    st, words = _OUTCOMES.get(past.outcome, ("cancelled", past.outcome))
+    started, finished = past.started_at, past.finished_at
+    ran = finished - started if started is not None and finished is not None else None
+    title = f"Attempt {past.attempt} {words}"
+    return Moment(started or finished or 0.0, st, title, past.worker, past.error, past.traceback, ran)
+
+
+def _present_attempt(task: TaskResult) -> Moment:
+    started = task.started_at or 0.0
+    title = f"Attempt {task.attempts}"
+    if task.status is TaskStatus.PROCESSING:
+        return Moment(started, "processing", f"{title} running", task.worker, since=started)
+    ran = None if task.finished_at is None else task.finished_at - started
+    return Moment(started, "processing", f"{title} started", task.worker, ran=ran)
+
+
+def _end(task: TaskResult) -> Moment:
+    title = _ENDS[task.status]
+    if task.reason:
+        title = f"{title}: {task.reason.replace('_', ' ')}"
+    error = task.error or "" if task.status is TaskStatus.FAILED else ""
+    return Moment(task.finished_at or task.changed_at or 0.0, str(task.status), title, error=error)
+
+
+def _waiting(task: TaskResult) -> list[Moment]:
+    changed = task.changed_at or 0.0
+    if task.status is TaskStatus.QUEUED:
+        title = "Waits for a worker" if task.started_at is None and not task.lost else "Queued again"
+        return [Moment(changed, "queued", title, since=changed)]
+    if task.due_at is None or task.status not in (TaskStatus.SCHEDULED, TaskStatus.RETRYING):
+        return []
+    title = "Starts" if task.status is TaskStatus.SCHEDULED else f"Attempt {task.attempts + 1}"
+    return [Moment(task.due_at, str(task.status), title, future=True)]
