@@ -1,0 +1,267 @@
+"""The client: submit tasks, read and await results, cancel, retry."""
+
+from __future__ import annotations
+
+import atexit
+import math
+import os
+import time
+import weakref
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from yadtq.core.yadtq_broker import Broker, Record
+from yadtq.core.yadtq_codec import arguments_json, preview
+from yadtq.core.yadtq_publisher import Publisher
+from yadtq.core.yadtq_result_db import NewTask, ResultStore, Unanswered
+from yadtq.core.yadtq_task import CANCELLABLE, RETRYABLE, Task, TaskOptions, TaskResult, TaskStatus, check_name
+from yadtq.core.yadtq_views import Views
+from yadtq.errors import ConfigError, IllegalMove, ResultStoreUnavailable, ResultTimeout, SubmitUncertain, TaskNotFound
+
+BATCH = 200  # tasks of submit_many that are accepted in one call
+LOOK_AGAIN = 1.0  # seconds; a lost notification delays a waiting client no longer
+
+
+def new_id() -> str:
+    """A task's id: 96 random bits as 24 hex digits."""
+    return os.urandom(12).hex()
+
+
+class TaskClient:
+    """Submits tasks and reads their results; thread-safe. Close it, or use it as a context manager."""
+
+    def __init__(self, broker: Broker, result_store: ResultStore) -> None:
+        self._broker = broker
+        self._store = result_store
+        self._views = Views(result_store)
+        self._publisher = Publisher(broker, result_store)
+        self._options = TaskOptions()
+        atexit.register(_close_if_alive, weakref.ref(self))
+
+    def options(
+        self,
+        *,
+        queue: str | None = None,
+        delay: float | None = None,
+        retries: int | None = None,
+        timeout: float | None = None,
+        expires: float | None = None,
+        key: str | None = None,
+    ) -> TaskSubmitter:
+        """Options for the submits of the object returned; times in seconds.
+
+        Args:
+            queue: which workers may take the task.
+            delay: before it is queued.
+            retries: attempts after the first.
+            timeout: how long one attempt may run.
+            expires: it is not started any more after this time.
+            key: a repeat with the same key and task name returns the first one's id while that task is kept.
+        """
+        given = {"queue": queue, "delay": delay, "retries": retries, "timeout": timeout, "expires": expires, "key": key}
+        return TaskSubmitter(self, _checked(replace(TaskOptions(), **{name: value for name, value in given.items() if value is not None})))
+
+    def submit(self, name: str, /, *args: Any, **kwargs: Any) -> str:
+        """Accept a task and return its id as soon as Redis has it; Kafka follows, also when it is down now.
+
+        Raises:
+            TaskNotSerializable, PayloadTooLarge, InvalidName: the task cannot be sent as it is.
+            ResultStoreUnavailable: Redis is away or full; nothing was accepted.
+            SubmitUncertain: Redis did not answer; carries the id.
+        """
+        return self._accept([(name, args, kwargs)], TaskOptions())[0]
+
+    def submit_many(self, tasks: Iterable[Sequence[Any]]) -> list[str]:
+        """Accept many tasks, each ``(name, args)`` or ``(name, args, kwargs)``; returns their ids in order.
+
+        An error leaves accepted what earlier batches of 200 held.
+        """
+        return self._accept_many(tasks, TaskOptions())
+
+    def get_result(self, task_id: str) -> TaskResult:
+        """What is known of a task now; raises TaskNotFound or ResultStoreUnavailable."""
+        return self._store.patiently(lambda: self._views.result(task_id))
+
+    def wait_for_result(self, task_id: str, timeout: float | None = None) -> TaskResult:
+        """The task's result once it has ended; woken by Redis.
+
+        Raises:
+            ResultTimeout: it has not ended within ``timeout`` seconds.
+            TaskNotFound, ResultStoreUnavailable
+        """
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        result = self.get_result(task_id)
+        if result.done:
+            return result
+        with self._views.watch_task(task_id) as watcher:
+            while not (result := self.get_result(task_id)).done:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise ResultTimeout(f"task {task_id} is still {result.status} after {timeout:g} s; it goes on, ask again later")
+                watcher.wait(min(left, LOOK_AGAIN))
+        return result
+
+    def cancel(self, task_id: str) -> TaskStatus:
+        """Cancel a waiting task, or ask a running one to stop; returns the status it then has.
+
+        Raises:
+            TaskNotFound, IllegalMove (it has ended), ResultStoreUnavailable
+        """
+        asked_at = self._store.patiently(self._store.time_ms)
+        status = self._store.patiently(lambda: self._store.cancel(task_id, asked_at))
+        if status == "stopping":
+            return TaskStatus.PROCESSING
+        found = _known(task_id, status)
+        if found is not TaskStatus.CANCELLED and found not in CANCELLABLE:
+            raise IllegalMove(f"task {task_id} has already ended: {found}; only one that waits or runs can be cancelled")
+        return found
+
+    def retry(self, task_id: str) -> TaskStatus:
+        """Queue a failed, cancelled or expired task again, from its first attempt; returns the status it then has.
+
+        Raises:
+            TaskNotFound, IllegalMove (it waits, runs or succeeded), ResultStoreUnavailable, BrokerUnavailable
+        """
+        answer = self._store.patiently(lambda: self._store.retry(task_id))
+        if answer[0] == "NOENVELOPE":
+            envelope = self._read_back(task_id, *answer[1:])
+            answer = self._store.patiently(lambda: self._store.retry(task_id, envelope))
+        found = _known(task_id, answer[0])
+        if found is not TaskStatus.QUEUED:
+            allowed = ", ".join(sorted(status.value for status in RETRYABLE))
+            raise IllegalMove(f"task {task_id} is {found}; only a task that is one of {allowed} can be retried")
+        return found
+
+    def close(self) -> None:
+        """Send what waits, for at most 5 s; what is left is published by a worker. Closing twice is fine."""
+        self._publisher.close()
+
+    def __enter__(self) -> TaskClient:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+    # -- inside ------------------------------------------------------------------------------------
+
+    def _read_back(self, task_id: str, queue: str, gen: str, partition: str, offset: str) -> bytes:
+        """The sealed envelope of a task that only Kafka still holds."""
+        topic = self._broker.topic_of(queue)
+        received = self._broker.read_back(topic, int(partition), int(offset)) if offset else None
+        if received is None:
+            raise TaskNotFound(f"the arguments of task {task_id} are gone from Redis and Kafka; submit it again")
+        self._broker.codec.verify(topic, received.header, received.body)
+        return self._broker.codec.seal(topic, received.body)
+
+    def _accept_many(self, tasks: Iterable[Sequence[Any]], options: TaskOptions) -> list[str]:
+        ids: list[str] = []
+        batch: list[tuple[str, Sequence[Any], dict[str, Any]]] = []
+        for entry in tasks:
+            batch.append(_unpack(entry))
+            if len(batch) >= BATCH:
+                ids += self._accept(batch, options)
+                batch = []
+        return ids + self._accept(batch, options) if batch else ids
+
+    def _accept(self, calls: Sequence[tuple[str, Sequence[Any], dict[str, Any]]], options: TaskOptions) -> list[str]:
+        topic = self._broker.topic_of(options.queue)
+        expires_at = None if options.expires is None else time.time() + options.expires
+        new, bodies = [], []
+        for name, args, kwargs in calls:
+            task = Task(new_id(), check_name("task", name), tuple(args), kwargs, options.retries, options.timeout, expires_at)
+            body = self._broker.codec.pack(task)
+            bodies.append(body)
+            new.append(self._new_task(task, topic, body, options))
+        now, ids = self._enqueue(new)
+        if not options.delay:
+            self._publish(topic, new, bodies, ids, now)
+        return ids
+
+    def _new_task(self, task: Task, topic: str, body: bytes, options: TaskOptions) -> NewTask:
+        args_json = arguments_json(task.args, task.kwargs)
+        shown = "" if args_json else preview(task.args, task.kwargs)
+        envelope = self._broker.codec.seal(topic, body)
+        return NewTask(task.id, task.name, options.queue, envelope, args_json, shown, options.delay, options.expires, options.key)
+
+    def _enqueue(self, new: Sequence[NewTask]) -> tuple[int, list[str]]:
+        unanswered = False
+
+        def once() -> tuple[int, list[str]]:
+            nonlocal unanswered
+            try:
+                reply = self._store.enqueue(new)
+            except Unanswered:
+                unanswered = True
+                raise
+            if self._store.settings.durable:
+                self._store.wait_for_disk()
+            return reply.now, [item.decode() for item in reply.items]
+
+        try:
+            return self._store.patiently(once)
+        except ResultStoreUnavailable as error:
+            if unanswered:
+                sentence = f"{error}: it may or may not have accepted task {new[0].id}; submit it again with the same key to be sure"
+                raise SubmitUncertain(sentence, new[0].id) from error
+            raise
+
+    def _publish(self, topic: str, new: Sequence[NewTask], bodies: Sequence[bytes], ids: Sequence[str], now: int) -> None:
+        headers = (task.envelope.partition(b"\n")[0] for task in new)
+        rows = zip(new, bodies, headers, ids, strict=True)
+        # Where an idempotency key gave an earlier id there is nothing to send.
+        self._publisher.publish([Record(task.id, 1, topic, body, header, now) for task, body, header, kept in rows if kept == task.id])
+
+
+class TaskSubmitter:
+    """Submits with the options it was made with; from :meth:`TaskClient.options`."""
+
+    def __init__(self, client: TaskClient, options: TaskOptions) -> None:
+        self._client = client
+        self._options = options
+
+    def submit(self, name: str, /, *args: Any, **kwargs: Any) -> str:
+        """As :meth:`TaskClient.submit`."""
+        return self._client._accept([(name, args, kwargs)], self._options)[0]
+
+    def submit_many(self, tasks: Iterable[Sequence[Any]]) -> list[str]:
+        """As :meth:`TaskClient.submit_many`."""
+        if self._options.key is not None:
+            raise ConfigError("submit_many with one key would accept only the first task; leave the key out")
+        return self._client._accept_many(tasks, self._options)
+
+
+def _checked(options: TaskOptions) -> TaskOptions:
+    check_name("queue", options.queue)
+    for name in ("delay", "retries", "timeout", "expires"):
+        value = getattr(options, name)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0):
+            raise ConfigError(f"{name}={value!r} must be a number of 0 or more")
+    if options.retries is not None and not isinstance(options.retries, int):
+        raise ConfigError(f"retries={options.retries!r} must be a whole number")
+    if options.timeout == 0:
+        raise ConfigError("timeout=0 would stop the task at once; leave it out for no limit")
+    if options.key is not None and (not isinstance(options.key, str) or not 1 <= len(options.key) <= 512):
+        raise ConfigError("key must be text of 1 to 512 characters")
+    return options
+
+
+def _unpack(entry: Sequence[Any]) -> tuple[str, Sequence[Any], dict[str, Any]]:
+    if isinstance(entry, (tuple, list)) and 2 <= len(entry) <= 3 and isinstance(entry[1], (tuple, list)):
+        kwargs = entry[2] if len(entry) == 3 else {}
+        if isinstance(kwargs, dict):
+            return entry[0], entry[1], kwargs
+    raise ConfigError(f"submit_many takes (name, args) or (name, args, kwargs), not {str(entry)[:80]!r}")
+
+
+def _known(task_id: str, status: str) -> TaskStatus:
+    if not status:
+        raise TaskNotFound(f"there is no task {task_id[:140]!r}, or its result has passed its time to live")
+    return TaskStatus(status)
+
+
+def _close_if_alive(reference: weakref.ref[TaskClient]) -> None:
+    """At interpreter exit, so that what was submitted last is sent; the registration must not keep clients alive."""
+    client = reference()
+    if client is not None:
+        client.close()

@@ -1,0 +1,342 @@
+"""The worker: the poll loop, and the wiring of what claims, runs, finishes, beats and keeps house beside it.
+
+Threads of one worker: this loop (sole user of the Kafka consumer), claimer, pool, finisher, heartbeat, keeper.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from yadtq import _version
+from yadtq.api.yadtq_registry import build_functions, describe_function
+from yadtq.core.yadtq_broker import Broker, TaskConsumer
+from yadtq.core.yadtq_claimer import Claimer
+from yadtq.core.yadtq_delivery import Delivery
+from yadtq.core.yadtq_execution import Executor
+from yadtq.core.yadtq_finisher import Finisher
+from yadtq.core.yadtq_heartbeat import About, Heartbeat
+from yadtq.core.yadtq_intake import Intake
+from yadtq.core.yadtq_keeper import Keeper
+from yadtq.core.yadtq_lease import Abandoned, Lease
+from yadtq.core.yadtq_outage import OutageLog
+from yadtq.core.yadtq_pools import ThreadPool
+from yadtq.core.yadtq_publisher import Publisher
+from yadtq.core.yadtq_recovery import Recovery
+from yadtq.core.yadtq_result_db import ResultStore
+from yadtq.core.yadtq_task import check_name
+from yadtq.errors import BrokerUnavailable, ConfigError, ResultStoreUnavailable
+
+logger = logging.getLogger(__name__)
+
+POLL_FOR = 0.05  # seconds one poll waits for records
+COMMIT_EVERY = 0.5  # seconds
+
+Handlers = Mapping[str, Callable[..., Any]] | Iterable[Callable[..., Any]]
+
+
+class TaskWorker:
+    """Takes tasks from its queues and runs them on threads until stopped.
+
+    Args:
+        task_handlers: functions by name, or functions marked with ``@task``.
+        concurrency, queues, name, grace: instead of the settings of the same names.
+
+    Raises:
+        ConfigError, InvalidName: nothing to run, or a name that cannot be used.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        result_store: ResultStore,
+        task_handlers: Handlers,
+        *,
+        concurrency: int | None = None,
+        queues: Iterable[str] | None = None,
+        name: str | None = None,
+        grace: float | None = None,
+    ) -> None:
+        settings = result_store.settings
+        self._broker = broker
+        self._store = result_store
+        self.name = check_name("worker", name or settings.worker_name or default_name())
+        self._grace = settings.grace if grace is None else grace
+        functions = build_functions(task_handlers)
+        if not functions:
+            raise ConfigError("a worker needs at least one task: give task_handlers={'add': add}")
+        slots = settings.concurrency if concurrency is None else concurrency
+        if slots < 1:
+            raise ConfigError(f"concurrency must be at least 1, not {slots}")
+        self._queue_of = {broker.topic_of(queue): queue for queue in (queues or settings.queues)}
+        self._stop = threading.Event()
+        self._abort = threading.Event()
+        self._rewind = threading.Event()
+        self._started = threading.Event()
+        self._assigned: set[tuple[str, int]] = set()
+        self._consumer: TaskConsumer | None = None
+        self._held_off = False  # paused because the buffer is full
+        self._thread: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
+        self._kafka = OutageLog(logger, "running tasks go on, no new ones arrive until it answers")
+        about = About(
+            self.name,
+            socket.gethostname(),
+            _version.__version__,
+            tuple(self._queue_of.values()),
+            slots,
+            [describe_function(function) for function in functions.values()],
+        )
+        self._wire(slots, Executor(functions, settings, self._ended), about)
+
+    def _wire(self, slots: int, executor: Executor, about: About) -> None:
+        store, broker = self._store, self._broker
+        self._intake = Intake(self._queue_of, store.settings.time_scale, lambda: self._claimer.wake())
+        self._recovery = Recovery(store, broker, self.name, self._rewind.set, lambda delivery: self._finisher.put(delivery))
+        self._lease = Lease(self._intake.settle, self._recovery.new_era)
+        self._pool: ThreadPool[Delivery] = ThreadPool(slots, executor.execute)
+        self._claimer = Claimer(store, broker, self._intake, self._lease, self._pool, self.name, self._recovery.fenced)
+        self._finisher = Finisher(store, self._lease, self.name, self._made_room)
+        self._publisher = Publisher(broker, store)
+        self._heartbeat = Heartbeat(store, self._lease, self._pool, about, self._state, self._recovery.fenced)
+        self._keeper = Keeper(store, broker, self._lease, self._publisher)
+        self._recovery.lease, self._recovery.heartbeat = self._lease, self._heartbeat
+
+    # -- what the parts tell each other ----------------------------------------------------------------
+
+    def _ended(self, delivery: Delivery) -> None:
+        self._finisher.put(delivery)
+
+    def _made_room(self, count: int) -> None:
+        self._claimer.pace.ended(count)
+        self._claimer.wake()
+
+    def _state(self) -> dict[str, Any]:
+        partitions: dict[str, list[int]] = {}
+        for topic, partition in sorted(self._assigned):
+            partitions.setdefault(topic, []).append(partition)
+        return {"partitions": partitions, "done": self._finisher.done, "failed": self._finisher.failed, "stopping": self._stop.is_set()}
+
+    # -- starting and stopping ------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Work until :meth:`stop`, or until SIGTERM or SIGINT where this is the main thread; a second signal ends it at once."""
+        in_main = threading.current_thread() is threading.main_thread()
+        previous = {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)} if in_main else {}
+        try:
+            self._work()
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def start(self) -> TaskWorker:
+        """Work in a thread of its own; returns at once. See :meth:`wait_ready`."""
+        self._thread = threading.Thread(target=self._work, name=f"yadtq-worker-{self.name}", daemon=True)
+        self._thread.start()
+        return self
+
+    def wait_ready(self, timeout: float | None = None) -> bool:
+        """Wait until the worker has partitions to take tasks from; False when ``timeout`` seconds pass before."""
+        return self._started.wait(timeout)
+
+    def stop(self, *, wait: bool = True) -> None:
+        """Claim no more, let running tasks finish within the grace time, hand the rest back. Stopping twice is fine."""
+        self._stop.set()
+        if wait and self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def _on_signal(self, number: int, _frame: object) -> None:
+        if self._stop.is_set():
+            self._abort.set()
+            return
+        logger.info("worker %s stops on %s; running tasks have %g s", self.name, signal.Signals(number).name, self._grace)
+        self._stop.set()
+
+    # -- the loop ---------------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        try:
+            if not self._connect():
+                return
+            self._start_threads()
+            self._poll_until(lambda: self._stop.is_set())
+            self._drain()
+        finally:
+            self._shut_down()
+
+    def _connect(self) -> bool:
+        """Redis first, then Kafka, each with growing pauses; False when stopped meanwhile."""
+        logger.info("worker %s: queues %s, %d slots", self.name, ", ".join(self._queue_of.values()), len(self._pool.slots))
+        pause, redis_log = 0.1, OutageLog(logger, "the worker tries again")
+        while not self._stop.is_set():
+            try:
+                if self._lease.era is None:
+                    sent_at = time.monotonic()
+                    self._lease.believe(self._store.beat(self._lease.inc, *self._heartbeat.message()), sent_at)
+                    redis_log.up()
+                self._consumer = self._broker.open_consumer(list(self._queue_of), self._intake)
+                self._kafka.up()
+                return True
+            except ResultStoreUnavailable as error:
+                redis_log.down(str(error))
+            except BrokerUnavailable as error:
+                self._kafka.down(str(error))
+            self._stop.wait(pause)
+            pause = min(pause * 2, 5.0)
+        return False
+
+    def _start_threads(self) -> None:
+        self._pool.start()
+        for part in (self._claimer, self._finisher, self._heartbeat, self._keeper):
+            thread = threading.Thread(target=self._guarded, args=(part.loop,), name=f"yadtq-{type(part).__name__.lower()}", daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def _guarded(self, loop: Callable[[], None]) -> None:
+        """A part that fails in a way nobody foresaw ends the worker: silent and half alive would be worse."""
+        try:
+            loop()
+        except Exception:
+            logger.exception("worker %s stops: one of its threads failed", self.name)
+            self._stop.set()
+
+    def _poll_until(self, over: Callable[[], bool]) -> None:
+        next_commit = time.monotonic() + COMMIT_EVERY
+        while not over():
+            try:
+                self._poll_once()
+            except BrokerUnavailable as error:
+                self._kafka.down(str(error))
+                self._stop.wait(0.5)
+            if time.monotonic() >= next_commit:
+                next_commit = time.monotonic() + COMMIT_EVERY
+                self._commit()
+
+    def _poll_once(self) -> None:
+        consumer, intake = self._consumer, self._intake
+        assert consumer is not None
+        if self._rewind.is_set():
+            self._rewind.clear()
+            self._go_back(consumer)
+        full = not intake.room.is_set()
+        if full:  # stay a member of the group, take nothing
+            consumer.pause(consumer.assignment())
+        elif self._held_off:
+            consumer.resume(consumer.assignment() - intake.paused)
+        self._held_off = full
+        batches = consumer.poll(0 if full else POLL_FOR)
+        self._follow_assignment(consumer)
+        for position, records in batches.items():
+            intake.add(position, records)
+        consumer.pause(intake.to_pause())
+        consumer.resume(intake.to_resume())
+        if full:
+            intake.room.wait(POLL_FOR)
+
+    def _go_back(self, consumer: TaskConsumer) -> None:
+        """Drop what is buffered and read it again; no commit may come between the two."""
+        self._intake.reset()
+        try:
+            consumer.rewind()
+        except BrokerUnavailable:
+            self._rewind.set()
+            raise
+        consumer.resume(consumer.assignment())
+
+    def _follow_assignment(self, consumer: TaskConsumer) -> None:
+        assigned = consumer.assignment()
+        if assigned != self._assigned:
+            gained, dropped = len(assigned - self._assigned), len(self._assigned - assigned)
+            logger.info("worker %s has %d partitions (%d new, %d given up)", self.name, len(assigned), gained, dropped)
+            self._assigned = assigned
+            self._intake.keep_only(assigned)
+            self._kafka.up()
+            if assigned:
+                self._started.set()
+
+    def _commit(self) -> None:
+        consumer, intake = self._consumer, self._intake
+        assert consumer is not None
+        for delivery in intake.detach(list(self._lease.held.values())):
+            logger.info("task %s runs long; its partition goes on without it", delivery.task and delivery.task.id)
+        offsets = intake.commits()
+        if offsets and not self._rewind.is_set():
+            consumer.commit(offsets, intake.committed)
+
+    # -- the end ----------------------------------------------------------------------------------------
+
+    def _drain(self) -> None:
+        """Go on polling and beating while running tasks finish, then hand the rest back at once."""
+        self._claimer.stop()
+        deadline = time.monotonic() + self._grace
+        unbegun = self._pool.waiting()
+        if unbegun:
+            self._hand_back(unbegun)
+        self._poll_until(lambda: self._abort.is_set() or time.monotonic() > deadline or not self._lease.held)
+        if self._lease.held:
+            logger.warning("worker %s hands back %d tasks that did not finish in time", self.name, len(self._lease.held))
+            self._hand_back(list(self._lease.held.values()))
+        self._settle_last(deadline + 1.5)
+
+    def _hand_back(self, deliveries: list[Delivery]) -> None:
+        held = [(delivery.task.id, delivery.token) for delivery in deliveries if delivery.task is not None]
+        try:
+            self._store.patiently(lambda: self._store.release(self._lease.inc, held, leave=False), 2.0)
+        except ResultStoreUnavailable as error:
+            logger.warning("%s; what was not handed back is moved on 30 s from now", error)
+            return
+        self._lease.forget(delivery.token for delivery in deliveries)
+        self._lease.confirmed(deliveries)
+
+    def _settle_last(self, latest: float) -> None:
+        """What Redis has just confirmed may be committed two seconds later; worth the wait, else it is all read again."""
+        if self._abort.is_set() or not self._lease.unsettled:
+            return
+        deadline = min(latest, time.monotonic() + 3.0)
+        self._poll_until(lambda: self._abort.is_set() or not self._lease.unsettled or time.monotonic() > deadline)
+        self._commit()
+
+    def _shut_down(self) -> None:
+        """Parts that claim and run first, then those that write down, then the connections."""
+        self._stop.set()
+        self._lease.abandon.set()
+        self._claimer.stop()
+        self._pool.stop()
+        self._finisher.stop()
+        self._heartbeat.stop()
+        self._keeper.stop()
+        for thread in self._threads:
+            thread.join(timeout=3)
+        self._publisher.close(2.0)
+        self._leave()
+        logger.info("worker %s has stopped", self.name)
+
+    def _leave(self) -> None:
+        try:
+            if self._lease.era is not None:
+                self._store.release(self._lease.inc, [], leave=True)
+        except ResultStoreUnavailable as error:
+            logger.warning("%s; the worker's page shows it as offline", error)
+        try:
+            if self._consumer is not None:
+                self._consumer.close()
+        except BrokerUnavailable as error:
+            logger.warning("%s; others take over after the session timeout", error)
+
+
+def default_name() -> str:
+    """HOST-PID, with what a name may not hold replaced; several workers of one process count up."""
+    host = "".join(c if c.isalnum() and c.isascii() or c in "_.-" else "-" for c in socket.gethostname())[:90] or "host"
+    with _count_lock:
+        number = _counts["workers"] = _counts.get("workers", 0) + 1
+    return f"{host}-{os.getpid()}" + (f"-{number}" if number > 1 else "")
+
+
+_count_lock = threading.Lock()
+_counts: dict[str, int] = {}

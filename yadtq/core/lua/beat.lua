@@ -1,0 +1,30 @@
+-- One incarnation is alive. An unknown one that is not among the dead is registered.
+-- ARGV: incarnation, largest gap ms of an unbroken series, age ms after which an unheld task is released, tombstone ttl s,
+--       what the worker says of itself once (JSON, '' = unchanged), what changes with each beat (JSON), slots, then the tokens it holds
+-- Reply: FENCED, or OK, the control word ('' = none), then the ids with a cancel request
+local inc = ARGV[1]
+if redis.call('ZSCORE', P .. 'dead', inc) then return {ERA, NOW, 'FENCED'} end
+local key = P .. 'worker:' .. inc
+local last = tonumber(redis.call('HGET', key, 'beat') or 0)
+if NOW - last > tonumber(ARGV[2]) then redis.call('HSET', key, 'series', NOW) end
+redis.call('HSET', key, 'beat', NOW, 'state', ARGV[6], 'slots', ARGV[7])
+if ARGV[5] ~= '' then redis.call('HSET', key, 'about', ARGV[5]) end
+redis.call('EXPIRE', key, 3600)
+redis.call('ZADD', P .. 'workers', NOW, inc)
+
+local held = {}
+for i = 8, #ARGV do held[ARGV[i]] = true end
+local out = {ERA, NOW, 'OK', redis.call('HGET', key, 'control') or ''}
+for _, id in ipairs(redis.call('SMEMBERS', P .. 'run:' .. inc)) do
+  local row = read_running(id)
+  if row.status ~= 'processing' or row.inc ~= inc then
+    redis.call('SREM', P .. 'run:' .. inc, id)
+  elseif not held[row.token] then
+    if NOW - row.started > tonumber(ARGV[3]) then give_back(id, row, ARGV[4]) end
+  elseif row.cancel then
+    out[#out + 1] = id
+  end
+end
+note_worker(inc)
+flush()
+return out

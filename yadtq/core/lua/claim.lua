@@ -1,0 +1,58 @@
+-- Take records for running. Never takes a running task over: only reap moves tasks of the dead.
+-- ARGV: incarnation, worker name, 1 when it re-asserts what it already runs, tombstone ttl s, age ms after which a record
+--       without a row is old, then per record: id, gen, token, record time ms, envelope ('' unless over the inline limit)
+-- Reply: per record `RUN:<attempt>:<fence>`, DONE, CANCELLED, EXPIRED; BUSY (another run holds it); LOST (no row: rebuild, then ask again);
+--        ALONE (a suspect, needs the worker for itself), WAIT (a suspect has the worker for itself);
+--        or FENCED alone, when the incarnation is among the dead
+local inc, worker, reasserts = ARGV[1], ARGV[2], ARGV[3] == '1'
+if redis.call('ZSCORE', P .. 'dead', inc) then return {ERA, NOW, 'FENCED'} end
+local running = P .. 'run:' .. inc
+local holds = redis.call('SCARD', running)
+local suspect = redis.call('HGET', P .. 'worker:' .. inc, 'suspect')
+local out, taken = {ERA, NOW}, {}
+
+local function answer(id, gen, token, record_time, envelope)
+  local key = row_key(id)
+  local r = redis.call('HMGET', key, 'status', 'gen', 'token', 'cancel', 'expires', 'lost', 'attempt', 'fence', 'queue')
+  local status, row_gen = r[1], tonumber(r[2])
+  if not status then
+    if EPOCH_BORN > record_time or NOW - record_time < tonumber(ARGV[5]) then return 'LOST' end
+    return 'DONE' -- it ended and its time is over
+  end
+  if TERMINAL[status] or row_gen > gen then return 'DONE' end
+  local attempt, fence = tonumber(r[7] or 0), tonumber(r[8] or 0)
+  if r[3] == token and status == 'processing' then return 'RUN:' .. int(attempt) .. ':' .. int(fence) end
+  if status == 'processing' then return 'BUSY' end
+  if r[4] then end_without_result(id, r[9], status, 'cancelled', ARGV[4]); return 'CANCELLED' end
+  if r[5] and tonumber(r[5]) <= NOW then end_without_result(id, r[9], status, 'expired', ARGV[4]); return 'EXPIRED' end
+  local alone = tonumber(r[6] or 0) >= 2
+  if suspect and not reasserts then return 'WAIT' end
+  if alone and holds + #taken > 0 and not reasserts then return 'ALONE' end
+  if alone then
+    suspect = id
+    redis.call('HSET', P .. 'worker:' .. inc, 'suspect', id)
+  end
+  attempt, fence = attempt + 1, math.max(fence + 1, US)
+  local attempt_s, fence_s = int(attempt), int(fence)
+  redis.call('HSET', key, 'status', 'processing', 'token', token, 'worker', worker, 'started', NOWS,
+    'attempt', attempt_s, 'fence', fence_s, 'seq', seq())
+  if row_gen ~= gen then redis.call('HSET', key, 'gen', gen) end -- Redis went back: the record knows better
+  if envelope ~= '' then redis.call('SET', P .. 'envelope:' .. id, envelope) end
+  if status ~= 'queued' then
+    redis.call('HDEL', key, 'due')
+    undue[#undue + 1] = id
+  elseif r[5] then
+    undue[#undue + 1] = id
+  end
+  taken[#taken + 1] = id
+  unsent[#unsent + 1] = id
+  note_move(id, r[9], status, 'processing')
+  return 'RUN:' .. attempt_s .. ':' .. fence_s
+end
+
+for i = 6, #ARGV, 5 do
+  out[#out + 1] = answer(ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2], tonumber(ARGV[i + 3]), ARGV[i + 4])
+end
+each_chunk(taken, 1000, function(...) redis.call('SADD', running, ...) end)
+flush()
+return out

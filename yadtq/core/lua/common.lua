@@ -1,0 +1,163 @@
+-- What every move shares; put before each script by yadtq_result_db.py, which also names the keys.
+-- KEYS[1] is the prefix of all keys. Every reply is {era, now in ms, …}: the era changes when Redis
+-- was restarted, failed over, rolled back or emptied.
+local P = KEYS[1]
+local T = redis.call('TIME')
+local US = T[1] * 1000000 + T[2]
+local NOW = math.floor(US / 1000)
+local KEPT = 10000 -- how many entries an index of ended tasks holds (failed: all)
+
+-- Numbers go into commands as text made once: letting Redis format each costs more than the command.
+local function int(n) return string.format('%.0f', n) end
+local NOWS, USS = int(NOW), int(US)
+
+local run_id = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+local epoch = redis.call('GET', P .. 'epoch')
+if not epoch then
+  epoch = int(NOW) .. '-' .. string.sub(run_id, 1, 8)
+  redis.call('SET', P .. 'epoch', epoch)
+end
+local EPOCH_BORN = tonumber(string.match(epoch, '^(%d+)'))
+local ERA = epoch .. '/' .. run_id
+
+local function row_key(id) return P .. 't:' .. id end
+
+-- Changes are gathered while a batch is walked and written once, by flush().
+local SEQ = nil
+local leaves, enters, changed, backlog, busy, totals, tallies = {}, {}, {}, {}, {}, {}, {}
+local unsent, undue, sends, dues = {}, {}, {}, {}
+
+local function seq()
+  if not SEQ then SEQ = int(redis.call('INCR', P .. 'seq')) end
+  return SEQ
+end
+
+local function list_of(lists, name)
+  local list = lists[name]
+  if not list then list = {}; lists[name] = list end
+  return list
+end
+
+-- A score and a member for a ZADD.
+local function add_pair(list, score, member)
+  local n = #list
+  list[n + 1] = score
+  list[n + 2] = member
+end
+
+local function count(sums, name, n) sums[name] = (sums[name] or 0) + n end
+
+local TERMINAL = {success = true, failed = true, cancelled = true, expired = true}
+
+-- The index and counter side of one row's move; `from` is false for a new row.
+local function note_move(id, queue, from, to)
+  if from ~= to then
+    if from then local list = list_of(leaves, from); list[#list + 1] = id end
+    add_pair(list_of(enters, to), USS, id)
+    if from == 'queued' then count(backlog, queue, -1) elseif to == 'queued' then count(backlog, queue, 1) end
+    if from == 'processing' then count(busy, queue, -1) elseif to == 'processing' then count(busy, queue, 1) end
+  end
+  if TERMINAL[to] then count(totals, to, 1); count(tallies, to, 1) end
+  if to == 'retrying' then count(tallies, 'retried', 1) end
+  add_pair(changed, seq(), 't:' .. id)
+end
+
+local function each_chunk(list, size, call)
+  for i = 1, #list, size do
+    call(unpack(list, i, math.min(i + size - 1, #list)))
+  end
+end
+
+local function flush_counts(name, sums)
+  for field, n in pairs(sums) do
+    if n ~= 0 then redis.call('HINCRBY', P .. name, field, n) end
+  end
+end
+
+local function flush()
+  for status, ids in pairs(leaves) do
+    each_chunk(ids, 1000, function(...) redis.call('ZREM', P .. 'index:' .. status, ...) end)
+  end
+  for status, pairs_ in pairs(enters) do
+    each_chunk(pairs_, 1000, function(...) redis.call('ZADD', P .. 'index:' .. status, ...) end)
+    if TERMINAL[status] and status ~= 'failed' then
+      redis.call('ZREMRANGEBYRANK', P .. 'index:' .. status, 0, -KEPT - 1)
+    end
+  end
+  each_chunk(unsent, 1000, function(...) redis.call('ZREM', P .. 'outbox', ...) end)
+  each_chunk(undue, 1000, function(...) redis.call('ZREM', P .. 'due', ...) end)
+  each_chunk(sends, 1000, function(...) redis.call('ZADD', P .. 'outbox', ...) end)
+  each_chunk(dues, 1000, function(...) redis.call('ZADD', P .. 'due', ...) end)
+  flush_counts('backlog', backlog)
+  flush_counts('busy', busy)
+  flush_counts('totals', totals)
+  if next(tallies) then
+    local minute = 'minute:' .. int(math.floor(NOW / 60000) * 60)
+    flush_counts(minute, tallies)
+    redis.call('EXPIRE', P .. minute, 691200) -- 8 days
+  end
+  if #changed > 0 then
+    each_chunk(changed, 1000, function(...) redis.call('ZADD', P .. 'upd', ...) end)
+    redis.call('ZREMRANGEBYRANK', P .. 'upd', 0, -KEPT - 1)
+  end
+end
+
+local function note_worker(inc)
+  add_pair(changed, seq(), 'w:' .. inc)
+end
+
+-- What belongs to an ended task lives as long as its row.
+local function expire_task(id, seconds)
+  redis.call('EXPIRE', row_key(id), seconds)
+  redis.call('EXPIRE', P .. 'envelope:' .. id, seconds)
+  redis.call('EXPIRE', P .. 'history:' .. id, seconds)
+end
+
+-- A task that ends without success: its envelope stays for a retry by a person.
+local function end_without_result(id, queue, from, to, seconds, ...)
+  redis.call('HSET', row_key(id), 'status', to, 'changed', NOWS, 'seq', seq(), ...)
+  redis.call('HDEL', row_key(id), 'due')
+  expire_task(id, seconds)
+  if from == 'scheduled' or from == 'retrying' or from == 'queued' then
+    undue[#undue + 1] = id
+    unsent[#unsent + 1] = id
+  end
+  note_move(id, queue, from, to)
+  redis.call('PUBLISH', P .. 'done:' .. id, to)
+end
+
+-- Into the outbox as a new publication, to be sent by the next sweep; a higher gen clears the coordinates.
+local function republish(id, queue, from, gen, ...)
+  redis.call('HSET', row_key(id), 'status', 'queued', 'gen', gen, 'changed', NOWS, 'seq', seq(), ...)
+  redis.call('HDEL', row_key(id), 'part', 'offset', 'token', 'due')
+  add_pair(sends, NOWS, id)
+  note_move(id, queue, from, 'queued')
+end
+
+local function add_history(id, entry)
+  redis.call('RPUSH', P .. 'history:' .. id, entry)
+  redis.call('LTRIM', P .. 'history:' .. id, -50, -1)
+end
+
+-- A processing row goes back to the queue, no attempt counted; `fields` are written beside.
+local function give_back(id, row, ttl, ...)
+  redis.call('SREM', P .. 'run:' .. row.inc, id)
+  if row.cancel then
+    end_without_result(id, row.queue, 'processing', 'cancelled', ttl, ...)
+  else
+    republish(id, row.queue, 'processing', row.gen + 1, 'attempt', math.max(0, row.attempt - 1), ...)
+    local expires = redis.call('HGET', row_key(id), 'expires')
+    if expires then add_pair(dues, expires, id) end
+  end
+end
+
+local function inc_of(token) return token and string.match(token, '^(.*):%d+$') or '' end
+
+local function read_running(id)
+  local r = redis.call('HMGET', row_key(id), 'status', 'token', 'gen', 'queue', 'cancel', 'attempt', 'started', 'lost', 'worker')
+  return {
+    status = r[1], token = r[2], gen = tonumber(r[3]), queue = r[4], cancel = r[5],
+    attempt = tonumber(r[6] or 0), started = tonumber(r[7] or 0), lost = tonumber(r[8] or 0),
+    worker = r[9] or '', inc = inc_of(r[2]),
+  }
+end

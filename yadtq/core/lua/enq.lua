@@ -1,0 +1,39 @@
+-- Accept tasks: row, envelope, and outbox or due entry, all or nothing per task. Repeating it changes nothing.
+-- ARGV: check delay ms, ttl of idempotency keys s, then per task: id, name, queue, delay ms, expires ms (after now, '' = never),
+--       envelope, args JSON ('' if over 64 B), preview, key hash ('' = none)
+-- Reply: per task its id, or the id that already has this key
+local out = {ERA, NOW}
+local CHECK = int(NOW + tonumber(ARGV[1]))
+for i = 3, #ARGV, 9 do
+  local id, name, queue, delay = ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3])
+  local key = ARGV[i + 8] ~= '' and P .. 'key:' .. ARGV[i + 8]
+  local known = key and redis.call('GET', key)
+  if known and redis.call('EXISTS', row_key(known)) == 1 then
+    out[#out + 1] = known
+  else
+    out[#out + 1] = id
+    if redis.call('EXISTS', row_key(id)) == 0 then
+      local status = delay > 0 and 'scheduled' or 'queued'
+      local fields = {'status', status, 'name', name, 'queue', queue, 'gen', 1, 'submitted', NOWS, 'changed', NOWS, 'seq', seq()}
+      local expires = ARGV[i + 4] ~= '' and int(NOW + tonumber(ARGV[i + 4]))
+      local function add(field, value) fields[#fields + 1] = field; fields[#fields + 1] = value end
+      if expires then add('expires', expires) end
+      if ARGV[i + 6] ~= '' then add('args', ARGV[i + 6]) else add('preview', ARGV[i + 7]) end
+      if delay > 0 then
+        add('due', int(NOW + delay))
+        add_pair(dues, int(NOW + delay), id)
+      else
+        add_pair(sends, CHECK, id)
+        if expires then add_pair(dues, expires, id) end
+      end
+      redis.call('HSET', row_key(id), unpack(fields))
+      redis.call('SET', P .. 'envelope:' .. id, ARGV[i + 5])
+      if key then redis.call('SET', key, id, 'EX', ARGV[2]) end
+      note_move(id, queue, false, status)
+      add_pair(list_of(enters, 'all'), USS, id)
+    end
+  end
+end
+redis.call('ZREMRANGEBYRANK', P .. 'index:all', 0, -KEPT - 1)
+flush()
+return out

@@ -1,0 +1,44 @@
+-- Move on the tasks of incarnations that fell silent. Only one who has himself beaten without a gap may call others dead:
+-- after an outage, a pause or a start, everybody was away.
+-- ARGV: incarnation of the caller, offline after ms, largest gap ms, steady for ms, tombstone ttl s, failed ttl s
+-- Reply: the incarnations declared dead
+local me = P .. 'worker:' .. ARGV[1]
+local beat, series = unpack(redis.call('HMGET', me, 'beat', 'series'))
+if not beat or NOW - beat > tonumber(ARGV[3]) or NOW - series < tonumber(ARGV[4]) then return {ERA, NOW} end
+
+-- The lowest tokens, as many as there are slots, were running; the rest were only claimed ahead and bear no blame.
+local function counter(row) return tonumber(string.match(row.token, ':(%d+)$')) end
+local function move_on(inc)
+  local rows = {}
+  for _, id in ipairs(redis.call('SMEMBERS', P .. 'run:' .. inc)) do
+    local row = read_running(id)
+    row.id = id
+    if row.status == 'processing' and row.inc == inc then rows[#rows + 1] = row end
+  end
+  table.sort(rows, function(a, b) return counter(a) < counter(b) end)
+  local slots = tonumber(redis.call('HGET', P .. 'worker:' .. inc, 'slots') or 0)
+  for i, row in ipairs(rows) do
+    local lost = i <= slots and row.lost + 1 or row.lost
+    local entry = cjson.encode({attempt = row.attempt, worker = row.worker, started = row.started, finished = NOW, outcome = 'lost', error = 'the worker stopped answering'})
+    add_history(row.id, entry)
+    if lost >= 3 and not row.cancel then
+      end_without_result(row.id, row.queue, 'processing', 'failed', ARGV[6], 'lost', lost, 'reason', 'worker_lost', 'error', 'three workers died running it')
+    else
+      give_back(row.id, row, ARGV[5], 'lost', lost)
+    end
+  end
+  redis.call('DEL', P .. 'run:' .. inc)
+end
+
+local out = {ERA, NOW}
+for _, inc in ipairs(redis.call('ZRANGEBYSCORE', P .. 'workers', '-inf', '(' .. int(NOW - ARGV[2]), 'LIMIT', 0, 20)) do
+  redis.call('ZADD', P .. 'dead', NOW, inc)
+  redis.call('ZREM', P .. 'workers', inc)
+  move_on(inc)
+  note_worker(inc)
+  out[#out + 1] = inc
+end
+redis.call('ZREMRANGEBYSCORE', P .. 'dead', '-inf', NOW - 604800000) -- 7 days
+redis.call('ZREMRANGEBYRANK', P .. 'dead', 0, -KEPT - 1)
+flush()
+return out

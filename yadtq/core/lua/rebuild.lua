@@ -1,0 +1,18 @@
+-- Rows that Redis has lost, made again from their records (queued, no outbox entry: the record is in the caller's hand).
+-- ARGV: per record: id, gen, name, queue, record time ms, expires ms (absolute, ''), envelope, args JSON or '', preview
+local out = {ERA, NOW}
+for i = 1, #ARGV, 9 do
+  local id, queue = ARGV[i], ARGV[i + 3]
+  if redis.call('EXISTS', row_key(id)) == 0 then
+    redis.call('HSET', row_key(id), 'status', 'queued', 'name', ARGV[i + 2], 'queue', queue, 'gen', ARGV[i + 1],
+      'submitted', ARGV[i + 4], 'changed', NOWS, 'seq', seq(), 'rebuilt', 1)
+    if ARGV[i + 5] ~= '' then redis.call('HSET', row_key(id), 'expires', ARGV[i + 5]) end
+    if ARGV[i + 7] ~= '' then redis.call('HSET', row_key(id), 'args', ARGV[i + 7]) else redis.call('HSET', row_key(id), 'preview', ARGV[i + 8]) end
+    redis.call('SET', P .. 'envelope:' .. id, ARGV[i + 6])
+    note_move(id, queue, false, 'queued')
+    add_pair(list_of(enters, 'all'), USS, id)
+    count(totals, 'rebuilt', 1)
+  end
+end
+flush()
+return out

@@ -1,0 +1,17 @@
+-- A stopping worker hands back what it will not finish; the last thing it does is leave the list of workers.
+-- ARGV: incarnation, tombstone ttl s, 1 when it leaves now, then per task: id, token
+local inc = ARGV[1]
+for i = 4, #ARGV, 2 do
+  local row = read_running(ARGV[i])
+  if row.status == 'processing' and row.token == ARGV[i + 1] then give_back(ARGV[i], row, ARGV[2]) end
+end
+if ARGV[3] == '1' then
+  redis.call('ZREM', P .. 'workers', inc)
+  redis.call('ZADD', P .. 'left', NOWS, inc)
+  redis.call('ZREMRANGEBYRANK', P .. 'left', 0, -201)
+  redis.call('HSET', P .. 'worker:' .. inc, 'stopped', NOWS)
+  redis.call('EXPIRE', P .. 'worker:' .. inc, 3600)
+  note_worker(inc)
+end
+flush()
+return {ERA, NOW}

@@ -1,0 +1,383 @@
+"""All that speaks Kafka: topics, producer, consumers, reading back, and the figures of `yadtq doctor`."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+from kafka import AsyncConsumerRebalanceListener, KafkaAdminClient, KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.errors import KafkaError, SaslAuthenticationFailedError, TopicAlreadyExistsError
+
+from yadtq.config import Settings
+from yadtq.core.yadtq_codec import HEADER, Codec
+from yadtq.core.yadtq_task import DEFAULT_QUEUE, check_name
+from yadtq.errors import BrokerUnavailable, InvalidName
+
+logger = logging.getLogger(__name__)
+
+REASON_HEADER = "yadtq-reason"  # beside a record in the dead topic: why it is there
+DELIVERY_TIMEOUT = 15.0  # seconds a send is tried; the outbox's check comes after that
+
+T = TypeVar("T")
+
+
+class Record(NamedTuple):
+    """A task's record on its way to Kafka."""
+
+    id: str
+    gen: int
+    topic: str
+    body: bytes
+    header: bytes  # GEN:KEYID:MAC
+    timestamp: int  # ms of Redis' clock
+    partition: int | None = None  # None: by the id
+
+
+class Received(NamedTuple):
+    """A record as it came from Kafka."""
+
+    offset: int
+    key: bytes | None
+    body: bytes
+    header: bytes | None
+    timestamp: int  # ms
+
+
+class RebalanceHandler:
+    """What a consumer's owner is told; both run on kafka-python's IO thread and must not block."""
+
+    def partitions_revoked(self, partitions: set[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """Stop feeding these; returns the offsets to commit while that is still accepted."""
+        raise NotImplementedError
+
+    def partitions_lost(self, partitions: set[tuple[str, int]]) -> None:
+        """These belong to others by now: drop them without a commit."""
+        raise NotImplementedError
+
+
+class Broker:
+    """Kafka for clients and workers. Lazy and thread-safe; connects at the first call."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.codec = Codec(settings.signing_keys, settings.signing_required)
+        self._lock = threading.Lock()
+        self._producer: KafkaProducer | None = None
+        self._known_topics: set[str] = set()
+
+    # -- names -------------------------------------------------------------------------------------
+
+    def topic_of(self, queue: str) -> str:
+        """The topic of a queue; a topic cannot hold ``:``, which therefore becomes ``..``."""
+        check_name("queue", queue)
+        if ".." in queue:
+            raise InvalidName(f"queue name {queue!r} must not hold '..', which stands for ':' in the topic's name")
+        return self.settings.topic if queue == DEFAULT_QUEUE else f"{self.settings.topic}.{queue.replace(':', '..')}"
+
+    # -- clients -----------------------------------------------------------------------------------
+
+    def _connection(self) -> dict[str, Any]:
+        settings = self.settings
+        config: dict[str, Any] = {
+            "bootstrap_servers": list(settings.kafka_servers),
+            "security_protocol": settings.kafka_security_protocol,
+            "reconnect_backoff_ms": 50,
+            "reconnect_backoff_max_ms": 1000,
+            "request_timeout_ms": 10_000,
+        }
+        if settings.kafka_sasl_mechanism:
+            config["sasl_mechanism"] = settings.kafka_sasl_mechanism
+            config["sasl_plain_username"] = settings.kafka_username
+            config["sasl_plain_password"] = settings.kafka_password
+        if settings.kafka_ssl_cafile:
+            config["ssl_cafile"] = settings.kafka_ssl_cafile
+        return config
+
+    def _guard(self, call: Callable[[], T]) -> T:
+        try:
+            return call()
+        except (KafkaError, OSError) as error:
+            raise BrokerUnavailable(self._sentence(error)) from error
+
+    def _sentence(self, error: BaseException) -> str:
+        where = f"Kafka at {self.settings.kafka_address}"
+        if isinstance(error, SaslAuthenticationFailedError):
+            return f"{where} refused the user name or password; check kafka_username, kafka_password and kafka_sasl_mechanism"
+        return f"{where} cannot be reached; start Kafka there or set YADTQ_KAFKA_SERVERS ({type(error).__name__}: {error})"
+
+    def _admin(self) -> KafkaAdminClient:
+        return KafkaAdminClient(**self._connection())
+
+    def _with_admin(self, call: Callable[[KafkaAdminClient], T]) -> T:
+        def run() -> T:
+            admin = self._admin()
+            try:
+                return call(admin)
+            finally:
+                admin.close()
+
+        return self._guard(run)
+
+    def ensure_topics(self, topics: Iterable[str]) -> None:
+        """Create what is missing; raises BrokerUnavailable."""
+        missing = [topic for topic in topics if topic not in self._known_topics]
+        if not missing:
+            return
+        self._with_admin(lambda admin: self._create(admin, missing))
+        self._known_topics.update(missing)
+
+    def _create(self, admin: KafkaAdminClient, topics: Sequence[str]) -> None:
+        existing = set(admin.list_topics())
+        retention = str(int(self.settings.topic_retention * 1000))
+        for topic in topics:
+            if topic in existing:
+                continue
+            spec = {
+                "num_partitions": self.settings.partitions,
+                "replication_factor": self.settings.replication_factor,
+                "configs": {"retention.ms": retention},
+            }
+            try:
+                admin.create_topics({topic: spec}, wait_for_metadata=True)
+                logger.info("created topic %s with %d partitions", topic, self.settings.partitions)
+            except TopicAlreadyExistsError:
+                logger.debug("topic %s was created by somebody else", topic)
+
+    def producer(self) -> KafkaProducer:
+        """The one producer of this broker, made at the first use; raises BrokerUnavailable."""
+        with self._lock:
+            if self._producer is None:
+                self._producer = self._guard(
+                    lambda: KafkaProducer(
+                        **self._connection(),
+                        acks="all",
+                        enable_idempotence=True,
+                        linger_ms=0,
+                        batch_size=131_072,
+                        max_request_size=2_097_152,
+                        delivery_timeout_ms=int(DELIVERY_TIMEOUT * 1000),
+                        max_block_ms=5000,
+                        metrics_enabled=False,
+                    )
+                )
+            return self._producer
+
+    def send(self, record: Record, acknowledged: Callable[[int, int], None], failed: Callable[[BaseException], None]) -> None:
+        """Hand a record to the producer; one of the two is called later, on its IO thread, with (partition, offset) or the error.
+
+        Raises:
+            BrokerUnavailable: it could not even be queued.
+        """
+
+        def run() -> None:
+            future = self.producer().send(
+                record.topic,
+                record.body,
+                key=record.id.encode(),
+                headers=[(HEADER, record.header)],
+                partition=record.partition,
+                timestamp_ms=record.timestamp,
+            )
+            future.add_callback(lambda meta: acknowledged(meta.partition, meta.offset))
+            future.add_errback(failed)
+
+        self._guard(run)
+
+    def send_dead(self, topic: str, received: Received, reason: str, done: Callable[[], None]) -> None:
+        """Keep an unreadable record with its reason in the dead topic; ``done`` is called once Kafka has it."""
+        headers = [(REASON_HEADER, reason.encode()[:1000]), ("yadtq-topic", topic.encode())]
+        if received.header is not None:
+            headers.append((HEADER, received.header[:1000]))
+        body = received.body[:1_000_000]
+
+        def run() -> None:
+            self.ensure_topics([self.settings.dead_topic])
+            future = self.producer().send(self.settings.dead_topic, body, key=received.key, headers=headers)
+            future.add_callback(lambda _meta: done())
+            future.add_errback(lambda error: logger.error("could not keep a rejected record of %s: %s; it is read again later", topic, error))
+
+        self._guard(run)
+
+    def partition_count(self, topic: str) -> int:
+        """How many partitions a topic has; raises BrokerUnavailable."""
+        return len(self._guard(lambda: self.producer().partitions_for(topic)))
+
+    def flush(self, seconds: float) -> None:
+        """Wait until what was handed over is acknowledged or failed, at most so long."""
+        if self._producer is not None:
+            self._guard(lambda: self._producer and self._producer.flush(timeout=seconds))
+
+    def close(self) -> None:
+        """Close the producer; a later call makes a new one."""
+        with self._lock:
+            producer, self._producer = self._producer, None
+        if producer is not None:
+            producer.close(timeout=5)
+
+    # -- reading -----------------------------------------------------------------------------------
+
+    def open_consumer(self, topics: Sequence[str], handler: RebalanceHandler) -> TaskConsumer:
+        """A member of the workers' group; raises BrokerUnavailable."""
+        self.ensure_topics(topics)
+        consumer = self._guard(
+            lambda: KafkaConsumer(
+                **self._connection(),
+                group_id=self.settings.group_id,
+                partition_assignment_strategy=[CooperativeStickyAssignor],
+                session_timeout_ms=10_000,
+                heartbeat_interval_ms=3000,
+                max_poll_interval_ms=60_000,
+                metadata_max_age_ms=30_000,
+                retry_backoff_ms=100,
+                fetch_max_wait_ms=100,
+                max_poll_records=1000,
+                max_partition_fetch_bytes=262_144,
+                enable_auto_commit=False,
+                auto_offset_reset="earliest",
+                allow_auto_create_topics=False,
+                metrics_enabled=False,
+            )
+        )
+        return TaskConsumer(consumer, topics, handler, self._guard)
+
+    def read_back(self, topic: str, partition: int, offset: int) -> Received | None:
+        """The record at these coordinates, or None where Kafka has deleted it; raises BrokerUnavailable."""
+
+        def run() -> Received | None:
+            consumer = KafkaConsumer(**self._connection(), enable_auto_commit=False, metrics_enabled=False)
+            try:
+                target = TopicPartition(topic, partition)
+                consumer.assign([target])
+                consumer.seek(target, offset)
+                deadline = time.monotonic() + 5
+                while time.monotonic() < deadline:
+                    for record in consumer.poll(timeout_ms=500, max_records=1).get(target, ()):
+                        return _received(record) if record.offset == offset else None
+                return None
+            finally:
+                consumer.close()
+
+        return self._guard(run)
+
+    def group_positions(self, topics: Sequence[str]) -> dict[tuple[str, int], tuple[int, int, int]]:
+        """Per partition (first offset kept, committed offset of the workers, end); raises BrokerUnavailable."""
+
+        def run(admin: KafkaAdminClient) -> dict[tuple[str, int], tuple[int, int, int]]:
+            partitions = _partitions_of(admin, topics)
+            first = admin.list_partition_offsets(dict.fromkeys(partitions, "earliest"))
+            end = admin.list_partition_offsets(dict.fromkeys(partitions, "latest"))
+            committed = admin.list_group_offsets(self.settings.group_id)
+            found = committed.get(self.settings.group_id, committed)
+            return {
+                (tp.topic, tp.partition): (first[tp].offset, max(found[tp].offset, 0) if tp in found else 0, end[tp].offset) for tp in partitions
+            }
+
+        return self._with_admin(run)
+
+    def describe(self) -> dict[str, Any]:
+        """What `yadtq doctor` shows: brokers, topics and their partitions, version; raises BrokerUnavailable."""
+
+        def run(admin: KafkaAdminClient) -> dict[str, Any]:
+            topics = [topic for topic in admin.list_topics() if topic == self.settings.topic or topic.startswith(self.settings.topic + ".")]
+            cluster = admin.describe_cluster()
+            partitions = _partitions_of(admin, topics)
+            counts = {topic: sum(tp.topic == topic for tp in partitions) for topic in topics}
+            return {"brokers": len(cluster["brokers"]), "topics": counts}
+
+        found = self._with_admin(run)
+        positions = self.group_positions(list(found["topics"])) if found["topics"] else {}
+        found["group_lag"] = sum(end - max(first, committed) for first, committed, end in positions.values())
+        return found
+
+
+def _partitions_of(admin: KafkaAdminClient, topics: Sequence[str]) -> list[TopicPartition]:
+    described = admin.describe_topics(list(topics)) if topics else []
+    return [TopicPartition(topic["name"], part["partition_index"]) for topic in described for part in topic["partitions"]]
+
+
+def _received(record: Any) -> Received:
+    header = next((value for name, value in record.headers if name == HEADER), None)
+    return Received(record.offset, record.key, record.value or b"", header, record.timestamp)
+
+
+class _Listener(AsyncConsumerRebalanceListener):  # type: ignore[misc]
+    """Commits at revoke with ``await``: kafka-python runs this on its IO thread, where a blocking call raises."""
+
+    def __init__(self, consumer: KafkaConsumer, handler: RebalanceHandler) -> None:
+        self._consumer = consumer
+        self._handler = handler
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        offsets = self._handler.partitions_revoked({(tp.topic, tp.partition) for tp in revoked})
+        if offsets:
+            try:
+                await self._consumer.commit_async(_commit_form(offsets))
+            except KafkaError as error:
+                logger.info("the last commit before a rebalance was refused (%s); the next owner hears that the tasks are done", error)
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        """The poll loop meets new partitions with their first records."""
+
+    async def on_partitions_lost(self, lost: Iterable[TopicPartition]) -> None:
+        self._handler.partitions_lost({(tp.topic, tp.partition) for tp in lost})
+
+
+def _commit_form(offsets: Mapping[tuple[str, int], int]) -> dict[TopicPartition, OffsetAndMetadata]:
+    return {TopicPartition(*tp): OffsetAndMetadata(offset, "", -1) for tp, offset in offsets.items()}
+
+
+class TaskConsumer:
+    """A group member; only the poll thread may use it."""
+
+    def __init__(self, consumer: KafkaConsumer, topics: Sequence[str], handler: RebalanceHandler, guard: Callable[..., Any]) -> None:
+        self._consumer = consumer
+        self._guard = guard
+        consumer.subscribe(topics=list(topics), listener=_Listener(consumer, handler))
+
+    def poll(self, seconds: float) -> dict[tuple[str, int], list[Received]]:
+        """New records by (topic, partition); raises BrokerUnavailable."""
+        batches = self._guard(lambda: self._consumer.poll(timeout_ms=int(seconds * 1000)))
+        return {(tp.topic, tp.partition): [_received(record) for record in records] for tp, records in batches.items()}
+
+    def assignment(self) -> set[tuple[str, int]]:
+        return {(tp.topic, tp.partition) for tp in self._consumer.assignment()}
+
+    def pause(self, partitions: Iterable[tuple[str, int]]) -> None:
+        assigned = self._consumer.assignment()
+        self._consumer.pause(*(TopicPartition(*tp) for tp in partitions if tp in assigned))
+
+    def resume(self, partitions: Iterable[tuple[str, int]]) -> None:
+        assigned = self._consumer.assignment()
+        self._consumer.resume(*(TopicPartition(*tp) for tp in partitions if tp in assigned))
+
+    def commit(self, offsets: Mapping[tuple[str, int], int], confirmed: Callable[[Mapping[tuple[str, int], int]], None]) -> None:
+        """Commit without waiting; ``confirmed`` is called on the IO thread when Kafka has accepted it."""
+
+        def answered(_offsets: Any, response: Any) -> None:
+            if isinstance(response, Exception):
+                logger.debug("commit refused: %s", response)
+            else:
+                confirmed(offsets)
+
+        self._consumer.commit_async(_commit_form(offsets), callback=answered)
+
+    def rewind(self) -> None:
+        """Every assigned partition back to its committed offset, so that what was dropped is read again."""
+
+        def run() -> None:
+            for tp in self._consumer.assignment():
+                committed = self._consumer.committed(tp, timeout_ms=5000)
+                if committed is None:
+                    self._consumer.seek_to_beginning(tp)
+                else:
+                    self._consumer.seek(tp, committed)
+
+        self._guard(run)
+
+    def close(self) -> None:
+        """Leave the group, so that others take over at once."""
+        self._guard(lambda: self._consumer.close(autocommit=False, timeout_ms=5000))

@@ -1,0 +1,197 @@
+"""From received records to runs: read them, claim them in batches, put them into the pool."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+from yadtq.core.yadtq_broker import Broker, Received
+from yadtq.core.yadtq_codec import INLINE_LIMIT, arguments_json, preview
+from yadtq.core.yadtq_delivery import Delivery
+from yadtq.core.yadtq_intake import Intake
+from yadtq.core.yadtq_lease import Abandoned, Lease
+from yadtq.core.yadtq_pools import ThreadPool
+from yadtq.core.yadtq_result_db import ClaimItem, Reply, ResultStore
+from yadtq.errors import BrokerUnavailable, RejectedRecord
+
+logger = logging.getLogger(__name__)
+
+MAX_AHEAD = 512  # runs claimed beyond the slots, at most
+AHEAD_FOR = 0.02  # seconds of work to claim ahead, at the present rate
+DRAIN_FOR = 10.0  # seconds a worker empties itself for a suspect before it goes on with other work
+DRAIN_AGAIN = 30.0  # seconds until it tries again
+
+
+class Pace:
+    """How far ahead to claim: as many runs as have lately ended within 20 ms."""
+
+    def __init__(self) -> None:
+        self._ends: deque[tuple[float, int]] = deque(maxlen=64)
+
+    def ended(self, count: int) -> None:
+        self._ends.append((time.monotonic(), count))
+
+    def ahead(self) -> int:
+        now = time.monotonic()
+        recent = [(at, count) for at, count in list(self._ends) if at > now - 0.5]
+        if len(recent) < 2:
+            return 0
+        span = max(now - recent[0][0], AHEAD_FOR)
+        return min(MAX_AHEAD, int(sum(count for _, count in recent) / span * AHEAD_FOR))
+
+
+class Claimer:
+    """One thread that claims as much as the pool can soon run, and nothing once told to stop."""
+
+    def __init__(
+        self, store: ResultStore, broker: Broker, intake: Intake, lease: Lease, pool: ThreadPool[Delivery], name: str, fenced: Callable[[str], None]
+    ) -> None:
+        self._store = store
+        self._broker = broker
+        self._intake = intake
+        self._lease = lease
+        self._pool = pool
+        self._name = name
+        self._fenced = fenced  # this incarnation was declared dead
+        self._slots = len(pool.slots)
+        self._wake = threading.Event()
+        self._stop = threading.Event()
+        self._suspect: Delivery | None = None  # needs the worker for itself
+        self._drain_until = 0.0
+        self.pace = Pace()
+        self.rejected = 0
+
+    def wake(self) -> None:
+        """There may be something to claim, or room for it."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._wake.set()
+
+    def loop(self) -> None:
+        while not self._stop.is_set():
+            batch = self._next_batch()
+            if not batch:
+                self._wake.wait(0.1)
+                self._wake.clear()
+                continue
+            try:
+                self._claim([delivery for delivery in batch if self._read(delivery)])
+            except Abandoned:
+                return
+
+    def _next_batch(self) -> list[Delivery]:
+        self._wake.clear()
+        if self._suspect is not None:
+            return self._next_suspect(self._suspect)
+        ahead = self.pace.ahead()
+        free = self._slots + ahead - len(self._lease.held)
+        # Small claims cost as much as large ones, so some room is awaited; with few slots and slow tasks none is.
+        if free < 1 or (free < ahead // 2 and len(self._lease.held) > self._slots):
+            return []
+        return self._intake.take(free) if self._intake.waiting() else []
+
+    def _next_suspect(self, suspect: Delivery) -> list[Delivery]:
+        """The suspect alone once the worker is empty; given up for a while where that takes too long."""
+        if not self._lease.held:
+            self._suspect = None
+            return [] if suspect.state.dropped else [suspect]
+        if time.monotonic() > self._drain_until:
+            self._suspect = None
+            self._intake.defer(suspect, DRAIN_AGAIN)
+        return []
+
+    def _read(self, delivery: Delivery) -> bool:
+        """Verify and parse; what cannot be trusted or read goes to the dead topic and is never run."""
+        if delivery.task is not None:
+            return True  # asked again
+        topic = delivery.state.position[0]
+        try:
+            delivery.gen, delivery.task = self._broker.codec.read(topic, delivery.header, delivery.body)
+            return True
+        except RejectedRecord as error:
+            self._reject(delivery, str(error))
+            return False
+
+    def _reject(self, delivery: Delivery, reason: str) -> None:
+        topic, partition = delivery.state.position
+        logger.error("rejected the record at %s/%d offset %d: %s", topic, partition, delivery.offset, reason)
+        received = Received(delivery.offset, delivery.key, delivery.body, delivery.header, delivery.timestamp)
+        try:
+            self._broker.send_dead(topic, received, reason, lambda: self._intake.settle([delivery]))
+        except BrokerUnavailable as error:
+            logger.warning("%s; the rejected record is kept and tried again", error)
+            self._intake.defer(delivery)
+            return
+        self.rejected += 1
+
+    def _claim(self, batch: list[Delivery]) -> None:
+        if not batch:
+            return
+        inc = self._lease.inc
+        for delivery in batch:
+            delivery.token = self._lease.new_token()
+            self._lease.held[delivery.token] = delivery
+        reply = self._ask(inc, batch)
+        if reply.items == [b"FENCED"]:
+            self._lease.forget(delivery.token for delivery in batch)
+            self._fenced(inc)
+            return
+        lost = [delivery for delivery, answer in zip(batch, reply.items, strict=True) if answer == b"LOST"]
+        if lost:
+            self._lease.ask(lambda: self._store.rebuild([lost_row(self._broker, delivery) for delivery in lost]))
+            reply = self._ask(inc, batch)  # the same tokens: what already runs is answered RUN again
+        self._sort_out(batch, reply)
+
+    def _ask(self, inc: str, batch: list[Delivery]) -> Reply:
+        items = [claim_item(self._broker, delivery) for delivery in batch]
+        return self._lease.ask(lambda: self._store.claim(inc, self._name, items))
+
+    def _sort_out(self, batch: list[Delivery], reply: Reply) -> None:
+        """One branch per answer."""
+        over: list[Delivery] = []
+        now = time.monotonic()
+        for delivery, answer in zip(batch, reply.items, strict=True):
+            if answer.startswith(b"RUN"):
+                _, attempt, fence = answer.split(b":")
+                delivery.attempt, delivery.fence, delivery.claimed_at = int(attempt), int(fence), now
+                self._pool.put(delivery)
+                continue
+            del self._lease.held[delivery.token]
+            if answer in (b"BUSY", b"WAIT", b"LOST"):
+                self._intake.defer(delivery)
+            elif answer == b"ALONE":
+                self._meet_suspect(delivery)
+            else:  # DONE, CANCELLED, EXPIRED: the record is no longer needed
+                over.append(delivery)
+        if over:
+            self._lease.confirmed(over)
+
+    def _meet_suspect(self, delivery: Delivery) -> None:
+        if self._suspect is None:
+            self._suspect = delivery
+            self._drain_until = time.monotonic() + DRAIN_FOR
+        else:
+            self._intake.defer(delivery)
+
+
+def claim_item(broker: Broker, delivery: Delivery, *, with_envelope: bool = False) -> ClaimItem:
+    """A delivery as CLAIM takes it; a big envelope comes along, else a later retry would have nothing to publish."""
+    assert delivery.task is not None
+    big = with_envelope or len(delivery.body) > INLINE_LIMIT
+    envelope = broker.codec.seal(delivery.state.position[0], delivery.body) if big else b""
+    return ClaimItem(delivery.task.id, delivery.gen, delivery.token, delivery.timestamp, envelope)
+
+
+def lost_row(broker: Broker, delivery: Delivery) -> tuple[object, ...]:
+    """A delivery as the row that Redis has lost."""
+    task = delivery.task
+    assert task is not None
+    envelope = broker.codec.seal(delivery.state.position[0], delivery.body)
+    expires = "" if task.expires_at is None else int(task.expires_at * 1000)
+    args = arguments_json(task.args, task.kwargs)
+    return (task.id, delivery.gen, task.name, delivery.state.queue, delivery.timestamp, expires, envelope, args, preview(task.args, task.kwargs))

@@ -1,0 +1,101 @@
+"""From outcomes to Redis, in batches: whatever has ended by the time the last batch was answered."""
+
+from __future__ import annotations
+
+import json
+import logging
+import queue
+from collections.abc import Callable
+from typing import Any
+
+from yadtq.core.yadtq_codec import SMALL, shorten
+from yadtq.core.yadtq_delivery import Delivery
+from yadtq.core.yadtq_lease import Abandoned, Lease
+from yadtq.core.yadtq_result_db import ResultStore, seconds_to_ms
+from yadtq.core.yadtq_task import Outcome, OutcomeKind
+
+logger = logging.getLogger(__name__)
+
+MAX_BATCH = 250
+
+
+class Finisher:
+    """One thread that writes outcomes down and repeats each batch until Redis has answered it."""
+
+    def __init__(self, store: ResultStore, lease: Lease, name: str, ended: Callable[[int], None]) -> None:
+        self._store = store
+        self._lease = lease
+        self._name = name
+        self._ended = ended  # told how many runs have been written down
+        self._queue: queue.SimpleQueue[Delivery | None] = queue.SimpleQueue()
+        self.done = 0
+        self.failed = 0
+
+    def put(self, delivery: Delivery) -> None:
+        """A run has ended."""
+        self._queue.put(delivery)
+
+    def stop(self) -> None:
+        """End after what was put so far."""
+        self._queue.put(None)
+
+    def loop(self) -> None:
+        while True:
+            batch, more = self._next_batch()
+            try:
+                if batch:
+                    self._finish(batch)
+            except Abandoned:
+                return
+            if not more:
+                return
+
+    def _next_batch(self) -> tuple[list[Delivery], bool]:
+        batch: list[Delivery] = []
+        delivery = self._queue.get()
+        while delivery is not None:
+            batch.append(delivery)
+            if len(batch) >= MAX_BATCH:
+                return batch, True
+            try:
+                delivery = self._queue.get_nowait()
+            except queue.Empty:
+                return batch, True
+        return batch, False
+
+    def _finish(self, batch: list[Delivery]) -> None:
+        runs = [self._entry(delivery) for delivery in batch]
+        reply = self._lease.ask(lambda: self._store.finish(self._lease.inc, runs))
+        for delivery, answer in zip(batch, reply.items, strict=True):
+            if answer == b"FENCED":
+                logger.warning("the outcome of task %s came too late and was dropped: another run has it", delivery.task and delivery.task.id)
+            self._count(delivery.outcome)
+        self._lease.forget(delivery.token for delivery in batch)
+        self._lease.finished(batch)
+        self._lease.confirmed(batch)
+        self._ended(len(batch))
+
+    def _count(self, outcome: Outcome | None) -> None:
+        self.done += 1
+        if outcome is not None and outcome.kind is OutcomeKind.FAILED:
+            self.failed += 1
+
+    def _entry(self, delivery: Delivery) -> tuple[Any, ...]:
+        task, outcome = delivery.task, delivery.outcome
+        assert task is not None and outcome is not None
+        if outcome.kind is OutcomeKind.SUCCESS:
+            short = len(outcome.result) <= SMALL
+            return (task.id, delivery.token, "success", outcome.result if short else b"", b"" if short else outcome.result, "", 0, "")
+        reason = outcome.reason.value if outcome.reason else ""
+        history = json.dumps(
+            {
+                "attempt": delivery.attempt,
+                "worker": self._name,
+                "finished": int(delivery.finished_at * 1000),
+                "outcome": outcome.kind.value,
+                "reason": reason,
+                "error": outcome.error[:2000],
+                "traceback": outcome.traceback,
+            }
+        )
+        return (task.id, delivery.token, outcome.kind.value, shorten(outcome.error), "", reason, seconds_to_ms(outcome.delay), history)

@@ -1,0 +1,89 @@
+"""The worker's beat: every five seconds it says that it lives, what it holds and runs, and hears what people ask of it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from yadtq.core.yadtq_delivery import Delivery
+from yadtq.core.yadtq_lease import Abandoned, Lease
+from yadtq.core.yadtq_pools import ThreadPool
+from yadtq.core.yadtq_result_db import ResultStore
+
+logger = logging.getLogger(__name__)
+
+BEAT_EVERY = 5.0  # seconds
+LOOK_EVERY = 0.5  # seconds between two looks at whether an answer would settle something
+MAX_SHOWN = 200  # running tasks a beat names
+
+
+@dataclass(frozen=True)
+class About:
+    """What a worker says of itself once."""
+
+    name: str
+    host: str
+    version: str
+    queues: tuple[str, ...]
+    concurrency: int
+    functions: list[dict[str, Any]]
+    pid: int = field(default_factory=os.getpid)
+    started: float = field(default_factory=time.time)
+
+
+class Heartbeat:
+    """One thread that beats; ``state`` gives what changes from beat to beat."""
+
+    def __init__(
+        self, store: ResultStore, lease: Lease, pool: ThreadPool[Delivery], about: About, state: Callable[[], dict[str, Any]], fenced: Callable[[str], None]
+    ) -> None:
+        self._store = store
+        self._lease = lease
+        self._pool = pool
+        self._about = json.dumps(about.__dict__)
+        self._state = state
+        self._fenced = fenced
+        self._told: tuple[str, str | None] | None = None  # the incarnation and era that know about us
+        self._every = BEAT_EVERY * store.settings.time_scale
+        self._stop = threading.Event()
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    def loop(self) -> None:
+        next_beat = time.monotonic()
+        while not self._stop.wait(min(LOOK_EVERY, max(0.0, next_beat - time.monotonic()))):
+            if time.monotonic() < next_beat and not self._lease.settle_due:
+                continue
+            next_beat = time.monotonic() + self._every
+            try:
+                self.beat()
+            except Abandoned:
+                return
+
+    def beat(self) -> None:
+        """One beat, repeated until answered; raises Abandoned."""
+        inc = self._lease.inc
+        known = self._told == (inc, self._lease.era)
+        reply = self._lease.ask(lambda: self._store.beat(inc, *self.message(known=known)))
+        if reply.items[0] == b"FENCED":
+            self._fenced(inc)
+            return
+        self._told = (inc, reply.era)
+        self._cancel({item.decode() for item in reply.items[2:]})
+
+    def message(self, *, known: bool = False) -> tuple[str, str, int, list[str]]:
+        """What a beat carries: about ('' where it is known), state, slots, tokens held."""
+        running = [delivery.task.id for delivery in self._pool.running() if delivery.task is not None]
+        state = json.dumps({"running": running[:MAX_SHOWN], **self._state()})
+        return ("" if known else self._about, state, len(self._pool.slots), list(self._lease.held))
+
+    def _cancel(self, ids: set[str]) -> None:
+        if ids:
+            self._pool.cancel(lambda delivery: delivery.task is not None and delivery.task.id in ids)

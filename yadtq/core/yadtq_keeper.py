@@ -1,0 +1,121 @@
+"""Housekeeping: what is due, what was not published, whose worker died, what Kafka has lost.
+
+Every worker keeps house, without a leader: each step is one bounded script, so that several at once are harmless.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+
+from yadtq.core.yadtq_broker import Broker, Record
+from yadtq.core.yadtq_lease import Lease
+from yadtq.core.yadtq_publisher import Publisher
+from yadtq.core.yadtq_result_db import ResultStore
+from yadtq.core.yadtq_views import Views
+from yadtq.errors import BrokerUnavailable, RejectedRecord, ResultStoreUnavailable
+
+logger = logging.getLogger(__name__)
+
+BATCH = 200  # tasks a step moves at most
+DUE_EVERY = 0.5  # seconds; due and sweep
+REAP_EVERY = 2.5  # seconds
+AUDIT_EVERY = 60.0  # seconds
+
+
+class Keeper:
+    """One thread that keeps house until stopped."""
+
+    def __init__(self, store: ResultStore, broker: Broker, lease: Lease, publisher: Publisher) -> None:
+        self._store = store
+        self._broker = broker
+        self._lease = lease
+        self._publisher = publisher
+        self._views = Views(store)
+        self._scale = store.settings.time_scale
+        self._stop = threading.Event()
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    def loop(self) -> None:
+        next_reap = next_audit = time.monotonic() + REAP_EVERY * self._scale
+        while not self._stop.wait(DUE_EVERY * random.uniform(0.5, 1.0) * min(1.0, self._scale * 4)):
+            now = time.monotonic()
+            try:
+                self.move_due()
+                self.sweep()
+                if now >= next_reap:
+                    next_reap = now + REAP_EVERY * self._scale * random.uniform(0.7, 1.3)
+                    self.reap()
+                if now >= next_audit:
+                    next_audit = now + AUDIT_EVERY * self._scale * random.uniform(0.7, 1.3)
+                    self.audit()
+            except ResultStoreUnavailable as error:
+                logger.debug("housekeeping waits: %s", error)  # the heartbeat tells of the outage
+            except BrokerUnavailable as error:
+                logger.debug("the audit waits: %s", error)
+
+    def move_due(self) -> None:
+        while self._store.due(BATCH) >= BATCH and not self._stop.is_set():
+            pass
+
+    def sweep(self) -> None:
+        """Publish what is in the outbox past its check time."""
+        while not self._stop.is_set():
+            reply = self._store.sweep(BATCH)
+            items = reply.items
+            records = [self._record(items[i : i + 5], reply.now) for i in range(0, len(items), 5)]
+            self._publisher.publish([record for record in records if record is not None])
+            if len(records) < BATCH:
+                return
+
+    def _record(self, row: list[bytes], now: int) -> Record | None:
+        """An envelope as a record of its present gen; the signature is checked before a new one is made."""
+        task_id, gen, queue, handbacks, envelope = row
+        topic = self._broker.topic_of(queue.decode())
+        try:
+            body = self._broker.codec.unseal(topic, envelope)
+        except RejectedRecord as error:
+            logger.error("the envelope of task %s in Redis cannot be trusted (%s); it is not published", task_id.decode(), error)
+            return None
+        partition = self._other_partition(topic, body) if int(handbacks) else None
+        header = self._broker.codec.header(topic, int(gen), body)
+        return Record(task_id.decode(), int(gen), topic, body, header, now, partition)
+
+    def _other_partition(self, topic: str, body: bytes) -> int | None:
+        """For a task handed back as unknown: a partition of a worker that knows it, else any."""
+        name = self._broker.codec.name_of(body)
+        known = [
+            partition
+            for worker in self._views.workers()
+            if worker.online and any(function.name == name for function in worker.functions)
+            for partition in worker.partitions.get(topic, ())
+        ]
+        if known:
+            return random.choice(known)
+        try:
+            return random.randrange(self._broker.partition_count(topic))
+        except BrokerUnavailable:
+            return None  # by its id, then
+
+    def reap(self) -> None:
+        for inc in self._store.reap(self._lease.inc):
+            logger.warning("worker %s has not answered for %g s: its tasks go back to their queues", inc, self._store.offline_after)
+
+    def audit(self) -> None:
+        """Queued tasks whose record is behind the committed offset, or gone, are published again."""
+        suspects = self._store.audit(BATCH)
+        if not suspects:
+            return
+        topics = {queue: self._broker.topic_of(queue) for _, _, queue, _, _ in suspects}
+        positions = self._broker.group_positions(sorted(set(topics.values())))
+        gone = []
+        for task_id, gen, queue, partition, offset in suspects:
+            first, committed, _end = positions.get((topics[queue], partition if partition is not None else -1), (0, 0, 0))
+            if offset is None or offset < max(first, committed):
+                gone.append((task_id, gen))
+        if gone:
+            logger.warning("%d queued tasks had no record left in Kafka and are published again", len(self._store.requeue(gone)))

@@ -1,0 +1,146 @@
+"""One incarnation of a worker: its id and tokens, what it holds, and which Redis it may believe.
+
+Every answer of Redis carries an era (data set and run). An answer of another era than the last one is
+not used: Redis has gone back, or is empty. And a confirmation counts only once the same era has answered
+again two seconds later, because Redis writes to disk once a second.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from yadtq.core.yadtq_delivery import Delivery
+from yadtq.core.yadtq_outage import OutageLog
+from yadtq.core.yadtq_result_db import Reply
+from yadtq.errors import ResultStoreUnavailable
+
+logger = logging.getLogger(__name__)
+
+SETTLE_AFTER = 2.0  # seconds
+REMEMBER = 5.0  # seconds a finished run can still be asserted again
+REMEMBER_AT_MOST = 20_000  # runs; beyond that a Redis that goes back has some of them run again
+
+
+class EraChanged(Exception):
+    """An answer came from another era, which is the argument; it must not be used."""
+
+
+class Abandoned(Exception):
+    """The worker ends while a call was still unanswered."""
+
+
+class Lease:
+    """The worker's identity and memory; thread-safe."""
+
+    def __init__(self, settled: Callable[[list[Delivery]], None], recover: Callable[[str], None]) -> None:
+        self._settled = settled  # told of records that need no longer be kept
+        self._recover = recover  # called with a new era; returns when the worker has adapted to it
+        self._outage = OutageLog(logger, "no task is started until it answers, those running go on and their outcomes are kept")
+        self.abandon = threading.Event()  # set when unanswered calls shall be given up
+        self._lock = threading.Lock()
+        self._unsettled: deque[tuple[float, list[Delivery]]] = deque()
+        self._recent: deque[tuple[float, list[Delivery]]] = deque()
+        self._recent_count = 0
+        self.held: dict[str, Delivery] = {}  # by token: claim asked for, waiting, running, or finish not answered
+        self.era: str | None = None
+        self.renew()
+
+    def renew(self) -> None:
+        """Become a new incarnation: the old one was declared dead."""
+        self.inc = uuid.uuid4().hex[:12]
+        self._counter = itertools.count(1)
+
+    def new_token(self) -> str:
+        """A token for one run: never used before, ascending within the incarnation."""
+        return f"{self.inc}:{next(self._counter)}"
+
+    def ask(self, call: Callable[[], Reply]) -> Reply:
+        """Repeat an idempotent call until Redis has answered it in the present era.
+
+        Raises:
+            Abandoned: the worker ends.
+        """
+        pause = 0.05
+        while True:
+            sent_at = time.monotonic()
+            try:
+                reply = self.believe(call(), sent_at)
+                self._outage.up()
+                return reply
+            except EraChanged as change:
+                self._recover(str(change))
+            except ResultStoreUnavailable as error:
+                self._outage.down(str(error))
+                if self.abandon.wait(pause):
+                    raise Abandoned from error
+                pause = min(pause * 2, 1.0)
+
+    def believe(self, reply: Reply, sent_at: float) -> Reply:
+        """The reply, if it is of the present era; settles what it confirms.
+
+        Raises:
+            EraChanged: it is of another era.
+        """
+        if self.era is None:
+            self.era = reply.era
+        if reply.era != self.era:
+            raise EraChanged(reply.era)
+        if self._unsettled and self._unsettled[0][0] <= sent_at - SETTLE_AFTER:
+            self._settle(sent_at - SETTLE_AFTER)
+        return reply
+
+    def _settle(self, until: float) -> None:
+        ready: list[Delivery] = []
+        with self._lock:
+            while self._unsettled and self._unsettled[0][0] <= until:
+                ready += self._unsettled.popleft()[1]
+        self._settled(ready)
+
+    def confirmed(self, deliveries: list[Delivery]) -> None:
+        """Redis has just answered that these records are no longer needed."""
+        with self._lock:
+            self._unsettled.append((time.monotonic(), deliveries))
+
+    def finished(self, deliveries: list[Delivery]) -> None:
+        """Redis has just accepted these outcomes: they are not held any more, but remembered for a while."""
+        now = time.monotonic()
+        with self._lock:
+            self._recent.append((now, deliveries))
+            self._recent_count += len(deliveries)
+            while self._recent and (self._recent[0][0] < now - REMEMBER or self._recent_count > REMEMBER_AT_MOST):
+                self._recent_count -= len(self._recent.popleft()[1])
+
+    def drop_unsettled(self) -> None:
+        """The era has changed: what the old one confirmed proves nothing, its records are read again."""
+        with self._lock:
+            self._unsettled.clear()
+
+    def take_recent(self) -> list[Delivery]:
+        """The runs finished in the last seconds; they are to be finished again."""
+        since = time.monotonic() - REMEMBER
+        with self._lock:
+            found = [delivery for at, deliveries in self._recent if at >= since for delivery in deliveries]
+            self._recent.clear()
+            self._recent_count = 0
+        return found
+
+    @property
+    def settle_due(self) -> bool:
+        """Whether an answer of Redis would settle something now."""
+        return bool(self._unsettled) and self._unsettled[0][0] <= time.monotonic() - SETTLE_AFTER
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether anything confirmed is not settled yet."""
+        return bool(self._unsettled)
+
+    def forget(self, tokens: Iterable[str]) -> None:
+        """These runs are not held any more."""
+        for token in tokens:
+            self.held.pop(token, None)

@@ -1,0 +1,133 @@
+"""The sender thread: records go to Kafka, their acknowledgements to Redis, both in batches.
+
+It never holds up a submit: what does not fit into its queue, or fails, stays in the outbox,
+from where a worker's keeper publishes it again.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections import deque
+
+from yadtq.core.yadtq_broker import Broker, Record
+from yadtq.core.yadtq_outage import OutageLog
+from yadtq.core.yadtq_result_db import ResultStore
+from yadtq.errors import BrokerUnavailable, ResultStoreUnavailable
+
+logger = logging.getLogger(__name__)
+
+CAPACITY = 20_000  # records that may wait for the thread
+GATHER = 0.005  # seconds a burst is gathered: one record per request would fight Python's lock
+ACK_LINGER = 0.05  # seconds acknowledgements are gathered; nobody waits for them
+ACK_BATCH = 500
+
+
+class Publisher:
+    """Publishes records for one owner; starts its thread with the first record."""
+
+    def __init__(self, broker: Broker, store: ResultStore) -> None:
+        self._broker = broker
+        self._store = store
+        self._queue: queue.SimpleQueue[Record | None] = queue.SimpleQueue()  # None only wakes the thread
+        self._acked: deque[tuple[str, int, int, int]] = deque()
+        self._pending = 0  # handed to the producer, not yet answered
+        self._pending_lock = threading.Lock()
+        self._idle = threading.Event()
+        self._idle.set()
+        self._start_lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._closing = False
+        self._kafka = OutageLog(logger, "publishing waits in Redis and goes on when Kafka is back")
+
+    def publish(self, records: list[Record]) -> None:
+        """Hand records over; never waits."""
+        if self._queue.qsize() + len(records) > CAPACITY:
+            return  # the outbox has them
+        for record in records:
+            self._queue.put(record)
+        self._idle.clear()  # after the puts: idle may then be told late, but never too early
+        if self._thread is None:
+            self._start()
+
+    def close(self, seconds: float = 5.0) -> None:
+        """Send what waits, for at most so long; the rest stays in the outbox. Closing twice is fine."""
+        deadline = time.monotonic() + seconds
+        self._idle.wait(seconds)
+        self._closing = True
+        self._queue.put(None)
+        if self._thread is not None:
+            self._thread.join(max(0.1, deadline - time.monotonic()))
+
+    def _start(self) -> None:
+        with self._start_lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._loop, name="yadtq-publisher", daemon=True)
+                self._thread.start()
+
+    def _loop(self) -> None:
+        last_sent = 0.0
+        while not self._closing or self._acked:
+            try:
+                first = self._queue.get(timeout=ACK_LINGER if self._acked else 1.0)
+            except queue.Empty:
+                first = None
+            if first is not None:
+                if time.monotonic() - last_sent < GATHER:
+                    time.sleep(GATHER)
+                self._send_batch(first)
+                last_sent = time.monotonic()
+            self._confirm()
+            self._note_idle()
+
+    def _send_batch(self, record: Record | None) -> None:
+        for _ in range(ACK_BATCH):
+            if record is not None:
+                self._send(record)
+            try:
+                record = self._queue.get_nowait()
+            except queue.Empty:
+                return
+        if record is not None:
+            self._send(record)
+
+    def _send(self, record: Record) -> None:
+        def acknowledged(partition: int, offset: int) -> None:
+            self._acked.append((record.id, record.gen, partition, offset))
+            self._answered()
+
+        def failed(error: BaseException) -> None:
+            self._kafka.down(str(error))
+            self._answered()
+
+        with self._pending_lock:
+            self._pending += 1
+        try:
+            self._broker.ensure_topics([record.topic])
+            self._broker.send(record, acknowledged, failed)
+        except BrokerUnavailable as error:
+            self._kafka.down(str(error))
+            self._answered()
+
+    def _answered(self) -> None:
+        with self._pending_lock:
+            self._pending -= 1
+        if len(self._acked) == 1:
+            self._queue.put(None)  # the thread may be waiting for a record with no end
+
+    def _confirm(self) -> None:
+        """Tell Redis what Kafka has. A failure loses nothing: a claim clears the outbox as well."""
+        while self._acked:
+            self._kafka.up()
+            batch = [self._acked.popleft() for _ in range(min(len(self._acked), ACK_BATCH))]
+            try:
+                self._store.published(batch)
+            except ResultStoreUnavailable as error:
+                logger.debug("acknowledgements not noted: %s", error)
+                return
+
+    def _note_idle(self) -> None:
+        if self._queue.qsize() == 0 and self._pending == 0 and not self._acked:
+            self._idle.set()

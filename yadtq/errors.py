@@ -1,0 +1,102 @@
+"""The errors YADTQ raises. Each message says what happened and what to do next.
+
+YadtqError
+├── ConfigError                a setting is unknown, contradictory or out of range
+├── TaskError
+│   ├── TaskNotFound           no task with this id (or its result has passed its time to live)
+│   ├── TaskNotSerializable    an argument is not JSON; names the argument
+│   ├── PayloadTooLarge        a record over 512 KiB
+│   ├── InvalidName            a task, queue or worker name outside [A-Za-z0-9_.:-]{1,128}
+│   ├── IllegalMove            the task's state does not allow what was asked
+│   └── ResultTimeout          the task has not ended in the time given
+├── ServerError
+│   ├── BrokerUnavailable      Kafka cannot be reached
+│   └── ResultStoreUnavailable Redis cannot be reached, is full, or refused
+│       └── SubmitUncertain    the reply to a submit was lost; carries the id
+├── RejectedRecord             a record that cannot be trusted or read; carries the reason
+├── EmbeddedError              an embedded server could not be started
+├── TaskTimeout                raised inside a task whose time limit has passed
+├── TaskCancelled              raised inside a task that a person has cancelled
+└── DoNotRetry                 raised by a task to fail at once, whatever retries are left
+"""
+
+from __future__ import annotations
+
+
+class YadtqError(Exception):
+    """The base of every error of this package."""
+
+
+class ConfigError(YadtqError):
+    """A setting is unknown, contradicts another one, or has a value that cannot be used."""
+
+
+class TaskError(YadtqError):
+    """The base of errors about one task."""
+
+
+class TaskNotFound(TaskError):
+    """No task has this id, or its result has passed its time to live."""
+
+
+class TaskNotSerializable(TaskError):
+    """An argument or option is not JSON; the message names it."""
+
+
+class PayloadTooLarge(TaskError):
+    """The task's record would be larger than 512 KiB; pass a reference to the data instead."""
+
+
+class InvalidName(TaskError):
+    """A task, queue or worker name has characters outside ``[A-Za-z0-9_.:-]`` or is over 128 long."""
+
+
+class IllegalMove(TaskError):
+    """The task's present state does not allow what was asked, e.g. retry of a running task."""
+
+
+class ResultTimeout(TaskError):
+    """The task has not ended within the time given; it goes on, ask again later."""
+
+
+class ServerError(YadtqError):
+    """The base of errors about Kafka and Redis."""
+
+
+class BrokerUnavailable(ServerError):
+    """Kafka cannot be reached or refused; the message says at which address and why."""
+
+
+class ResultStoreUnavailable(ServerError):
+    """Redis cannot be reached, is full, or refused; the message says at which address and why."""
+
+
+class SubmitUncertain(ResultStoreUnavailable):
+    """The reply to a submit was lost and could not be confirmed.
+
+    ``task_id`` may or may not have been accepted: submit again with the same ``key`` to be sure.
+    """
+
+    def __init__(self, message: str, task_id: str) -> None:
+        super().__init__(message)
+        self.task_id = task_id
+
+
+class RejectedRecord(YadtqError):
+    """A Kafka record that cannot be trusted or read; ``str(error)`` is the reason kept beside it."""
+
+
+class EmbeddedError(YadtqError):
+    """An embedded Kafka or Redis could not be started."""
+
+
+class TaskTimeout(YadtqError):
+    """Raised inside a task whose time limit has passed."""
+
+
+class TaskCancelled(YadtqError):
+    """Raised inside a task that a person has cancelled."""
+
+
+class DoNotRetry(YadtqError):
+    """Raise it in a task to fail at once, whatever retries are left."""
