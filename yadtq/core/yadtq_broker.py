@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from kafka import AsyncConsumerRebalanceListener, KafkaAdminClient, KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
+from kafka import AsyncConsumerRebalanceListener, KafkaAdminClient, KafkaConsumer, KafkaProducer, OffsetAndMetadata, OffsetSpec, TopicPartition
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import KafkaError, SaslAuthenticationFailedError, TopicAlreadyExistsError
 
@@ -268,10 +268,10 @@ class Broker:
 
         def run(admin: KafkaAdminClient) -> dict[tuple[str, int], tuple[int, int, int]]:
             partitions = _partitions_of(admin, topics)
-            first = admin.list_partition_offsets(dict.fromkeys(partitions, "earliest"))
-            end = admin.list_partition_offsets(dict.fromkeys(partitions, "latest"))
+            first = admin.list_partition_offsets(dict.fromkeys(partitions, OffsetSpec.EARLIEST))
+            end = admin.list_partition_offsets(dict.fromkeys(partitions, OffsetSpec.LATEST))
             committed = admin.list_group_offsets(self.settings.group_id)
-            found = committed.get(self.settings.group_id, committed)
+            found = committed[self.settings.group_id]
             return {
                 (tp.topic, tp.partition): (first[tp].offset, max(found[tp].offset, 0) if tp in found else 0, end[tp].offset) for tp in partitions
             }
@@ -337,6 +337,9 @@ class TaskConsumer:
         self._consumer = consumer
         self._guard = guard
         consumer.subscribe(topics=list(topics), listener=_Listener(consumer, handler))
+        for topic in topics:
+            # A leader that joins before it has heard of a new topic assigns nothing until metadata_max_age_ms has passed.
+            guard(lambda topic=topic: consumer.partitions_for_topic(topic))
 
     def poll(self, seconds: float) -> dict[tuple[str, int], list[Received]]:
         """New records by (topic, partition); raises BrokerUnavailable."""

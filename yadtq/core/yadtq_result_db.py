@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import redis
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, NoScriptError, RedisError, ResponseError
+from redis.exceptions import AuthenticationError, DataError, NoScriptError, RedisError, ResponseError
 from redis.retry import Retry
 
 from yadtq.config import Settings
@@ -195,6 +195,8 @@ class ResultStore:
         """A plain redis-py call with our errors."""
         try:
             return call()
+        except DataError:  # a value that Redis cannot take is our own fault, no outage
+            raise
         except (RedisError, OSError) as error:
             raise self.unavailable(error) from error
 

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from yadtq.core.yadtq_codec import loads, parse, preview
@@ -209,24 +210,25 @@ class Views:
     def _page_of(self, key: str, cursor: str | None, limit: int, *, descending: bool) -> tuple[list[tuple[str, int]], bool]:
         """Up to ``limit`` (id, score) entries after the cursor in the direction walked, and whether more follow."""
         score, last_id = _parse_cursor(cursor)
-        client, found = self._store.client, list[tuple[str, int]]()
-        low, high = ("-inf", score) if descending else (score, "+inf")
-        offset, chunk = 0, limit + 1
-        while len(found) <= limit:
-            # Entries with the cursor's own score may have been shown: they are skipped by id.
-            if descending:
-                rows = self._store.guard(lambda: client.zrevrangebyscore(key, high, low, start=offset, num=chunk, withscores=True))  # noqa: B023 -- called at once
-            else:
-                rows = self._store.guard(lambda: client.zrangebyscore(key, low, high, start=offset, num=chunk, withscores=True))  # noqa: B023 -- called at once
+        first, last = ("+inf", "-inf") if descending else ("-inf", "+inf")
+        found: list[tuple[str, int]] = []
+        offset, chunk, more = 0, limit + 1, True
+        while more and len(found) <= limit:
+            rows = self._read_index(key, first if score is None else score, last, descending, offset, chunk)
             for raw, value in rows:
                 entry = (raw.decode(), int(value))
-                seen = last_id is not None and entry[1] == score and (entry[0] >= last_id if descending else entry[0] <= last_id)
-                if not seen:
+                # Entries with the cursor's own score may have been shown: they are told apart by id.
+                shown = last_id is not None and entry[1] == score and (entry[0] >= last_id if descending else entry[0] <= last_id)
+                if not shown:
                     found.append(entry)
-            offset += len(rows)
-            if len(rows) < chunk:
-                break
+            offset, more = offset + len(rows), len(rows) == chunk
         return found[:limit], len(found) > limit
+
+    def _read_index(self, key: str, first: Any, last: Any, descending: bool, offset: int, count: int) -> list[tuple[bytes, float]]:
+        def call() -> list[tuple[bytes, float]]:
+            return list(self._store.client.zrange(key, first, last, desc=descending, byscore=True, offset=offset, num=count, withscores=True))
+
+        return self._store.guard(call)
 
     def counts(self) -> dict[TaskStatus, int]:
         """Tasks by status: waiting and running ones as they are, failed ones kept, the other ended ones since the start."""
@@ -395,8 +397,7 @@ class Watcher:
         """
         deadline = time.monotonic() + timeout
         while (left := deadline - time.monotonic()) > 0:
-            message = self._store.guard(lambda: self._pubsub.get_message(timeout=left))  # noqa: B023 -- called at once
-            if message is not None:
+            if self._store.guard(partial(self._pubsub.get_message, timeout=left)) is not None:
                 return True
         return False
 
