@@ -21,7 +21,7 @@ csrf = CSRFProtect()
 
 _WINDOW = 300.0  # seconds over which tries are counted
 _TRIES_PER_NAME = 5  # of one name from one address
-_TRIES_PER_ADDRESS = 30
+_TRIES_PER_ADDRESS = 60
 # Checked when the name is unknown, so that the answer takes as long as for a known one.
 _NOBODY = generate_password_hash("nobody has this password", method="scrypt")
 
@@ -57,7 +57,7 @@ def login() -> ResponseReturnValue:
 @pages.post("/login/link")
 def redeem() -> ResponseReturnValue:
     """Sign in with a one-time link."""
-    if not _may_try("link"):
+    if not _may_try():  # a token cannot be guessed; this only keeps the noise down
         return _page(_TOO_MANY), 429
     found = engine().accounts.redeem_login_link(request.form.get("token", ""))
     return _start(*found) if found else (_page(_USED), 401)
@@ -80,10 +80,11 @@ def theme() -> ResponseReturnValue:
     return response
 
 
-def _may_try(name: str) -> bool:
-    accounts, address = engine().accounts, request.remote_addr or "unknown"
-    by_address = accounts.allow_attempt(f"login:{address}", _TRIES_PER_ADDRESS, _WINDOW)
-    return by_address and accounts.allow_attempt(f"login:{address}:{name[:128]}", _TRIES_PER_NAME, _WINDOW)
+def _may_try(name: str | None = None) -> bool:
+    allow, address = engine().accounts.allow_attempt, request.remote_addr or "unknown"
+    if not allow(f"login:{address}", _TRIES_PER_ADDRESS, _WINDOW):
+        return False
+    return name is None or allow(f"login:{address}:{name[:128]}", _TRIES_PER_NAME, _WINDOW)
 
 
 def _start(user: str, role: str) -> ResponseReturnValue:

@@ -16,7 +16,7 @@ _OUTCOMES = {
     "retry": ("failed", "failed"),
     "failed": ("failed", "failed"),
     "lost": ("failed", "lost its worker"),
-    "handback": ("queued", "was handed on: the worker does not know this task"),
+    "handback": ("queued", "handed on"),
     "cancelled": ("cancelled", "stopped on request"),
 }
 _ENDS = {
@@ -46,11 +46,11 @@ def timeline(detail: TaskDetail) -> list[Moment]:
     """The moments in order, what is still to come last."""
     task = detail.result
     moments = [_submitted(task), *(_attempt(past) for past in detail.history)]
-    known = {past.attempt for past in detail.history}
-    if task.started_at is not None and task.attempts not in known:
+    told = max((past.finished_at or 0.0 for past in detail.history), default=0.0)
+    if task.started_at is not None and task.started_at > told:
         moments.append(_present_attempt(task))
     if task.done:
-        moments.append(_end(task))
+        moments.append(_end(task, "" if detail.history else task.error or ""))
     moments += _waiting(task)
     return sorted(moments, key=lambda moment: (moment.future, moment.at))
 
@@ -76,11 +76,10 @@ def _present_attempt(task: TaskResult) -> Moment:
     return Moment(started, "processing", f"{title} started", task.worker, ran=ran)
 
 
-def _end(task: TaskResult) -> Moment:
+def _end(task: TaskResult, error: str) -> Moment:
     title = _ENDS[task.status]
     if task.reason:
         title = f"{title}: {task.reason.replace('_', ' ')}"
-    error = task.error or "" if task.status is TaskStatus.FAILED else ""
     return Moment(task.finished_at or task.changed_at or 0.0, str(task.status), title, error=error)
 
 
