@@ -1,0 +1,1 @@
+"""The pages in a real Chromium, on real servers, with a real worker process behind them."""
