@@ -41,6 +41,13 @@ class Engine:
         """The topic that carries a queue."""
         return self._broker.topic_of(queue)
 
+    def close(self) -> None:
+        """Send what waits, then drop the connections; for tests and scripts, a server just ends."""
+        if self._client is not None:
+            self._client.close()
+        self._broker.close()
+        self._store.close()
+
 
 def open_engine(settings: Settings | None, overrides: dict[str, Any]) -> Engine:
     """The engine for given settings, or for those of the environment."""

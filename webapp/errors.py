@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from flask import render_template, request
 from flask_wtf.csrf import CSRFError
-from werkzeug.exceptions import HTTPException, InternalServerError
+from werkzeug.exceptions import HTTPException, InternalServerError, SecurityError
 
 from yadtq.errors import (
     BrokerUnavailable,
@@ -35,6 +35,7 @@ _TITLES = {
     413: "That is too large",
     500: "This page broke, your tasks did not",
 }
+_PLAIN = {"Content-Type": "text/plain; charset=utf-8"}
 _OUTDATED = "The form is older than your sign-in: go back, reload the page and send it again."
 _FAULT = "The fault is in the log. Workers are not touched by it; try again in a moment."
 _REDIS_DOWN = (
@@ -58,6 +59,7 @@ def init_app(app: Flask) -> None:
     """Answer every error in the form the caller can use."""
     app.register_error_handler(CSRFError, lambda _: _answer(400, _OUTDATED))
     app.register_error_handler(HTTPException, _http)
+    app.register_error_handler(SecurityError, _foreign_host)
     app.register_error_handler(ResultStoreUnavailable, _redis_down)
     app.register_error_handler(TaskNotFound, _no_task)
     for kind, _ in _STATUS[1:]:
@@ -74,6 +76,11 @@ def _http(error: HTTPException) -> ResponseReturnValue:
     if isinstance(error, InternalServerError):
         return _answer(500, _FAULT)  # Flask has logged the traceback
     return _answer(error.code or 500, error.description or "")
+
+
+def _foreign_host(_: SecurityError) -> ResponseReturnValue:
+    # No address can be built for a host that is not ours, so this is no page.
+    return "This host name is not served here: set YADTQ_WEB_URL to the address people type.", 400, _PLAIN
 
 
 def _refused(error: Exception) -> ResponseReturnValue:

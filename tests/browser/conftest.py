@@ -43,7 +43,7 @@ def new_stack(kafka: EmbeddedKafka, redis_server: EmbeddedRedis) -> Iterator[Cal
 
 @pytest.fixture(scope="session")
 def stack(new_stack: Callable[..., Stack]) -> Stack:
-    """The stack most tests share: only notifications can be fast here, the hub's own look comes once a minute."""
+    """The stack most tests share: its hub looks once a minute, so only notifications are fast."""
     made = new_stack(YADTQ_LIVE_POLL="60")
     made.start_worker()
     return made

@@ -1,0 +1,221 @@
+"""Who gets in, who may do what, and what is refused before it is looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.routing import Map
+from werkzeug.security import generate_password_hash
+
+from tests.integration.web_client import Web
+from webapp import access, create_app
+from webapp.access import OPEN, ROLES
+from yadtq.embedded import EmbeddedRedis
+from yadtq.errors import ConfigError
+
+UPGRADE = {"Connection": "Upgrade", "Upgrade": "websocket"}
+KEY = "qN3v8Jx2Lr5Tz7Wc0Yb4Hd6Fg9Ks1Mp2"
+
+
+@pytest.fixture
+def web(redis_server: EmbeddedRedis) -> Iterator[Web]:
+    with Web(redis_server.url) as made:
+        yield made
+
+
+def test_a_stranger_is_asked_to_sign_in_and_sent_on_afterwards(web: Web) -> None:
+    answer = web.stranger().get("/tasks?status=failed")
+
+    assert answer.status_code == 303
+    assert answer.location == "/login?next=/tasks?status%3Dfailed"
+
+
+def test_every_route_is_open_on_purpose_or_has_a_role(web: Web) -> None:
+    endpoints = {rule.endpoint for rule in web.app.url_map.iter_rules()}
+
+    assert endpoints == set(ROLES) | OPEN
+
+
+def test_a_route_without_a_role_is_refused_to_everybody(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(access.ROLES, "views.workers")
+
+    assert web.signed_in("admin").get("/workers").status_code == 403
+
+
+@pytest.mark.parametrize("role", ["viewer", "operator", "admin"])
+def test_each_role_may_exactly_what_the_table_says(web: Web, role: str) -> None:
+    client = web.signed_in(role)
+    for rule in web.app.url_map.iter_rules():
+        if rule.endpoint in OPEN or rule.endpoint.startswith("api.") or rule.endpoint == "auth.logout":
+            continue
+        refused = ask(web.app.url_map, client, web, rule.endpoint) == 403
+        assert refused != access.allows(role, ROLES[rule.endpoint]), rule.endpoint
+
+
+def ask(routes: Map, client: FlaskClient, web: Web, endpoint: str) -> int:
+    """The status a route answers with, asked as its page would."""
+    rule = next(rule for rule in routes.iter_rules() if rule.endpoint == endpoint)
+    path = rule.rule.replace("<task_id>", "none").replace("<worker_id>", "none")
+    if endpoint == "live.ws":  # without a view: past the gate of roles it is a bad request
+        return client.get(path, headers={**UPGRADE, "Origin": web.origin}).status_code
+    if "POST" in (rule.methods or ()):
+        return client.post(path, data={"csrf_token": web.csrf_token(client)}).status_code
+    return client.get(path).status_code
+
+
+def test_a_password_lets_in_and_a_wrong_one_does_not(web: Web) -> None:
+    web.accounts.add_user("ada", generate_password_hash("correct horse", method="scrypt"), "operator")
+    client = web.stranger()
+
+    assert web.log_in(client, "ada", "wrong").status_code == 401
+    assert web.log_in(client, "nobody", "wrong").status_code == 401
+    answer = web.log_in(client, "ada", "correct horse", next="/workers")
+
+    assert (answer.status_code, answer.location) == (303, "/workers")
+    assert client.get("/workers").status_code == 200
+
+
+@pytest.mark.parametrize("target", ["//evil.example/", "/\\evil.example", "https://evil.example", "evil", ""])
+def test_after_signing_in_nobody_is_sent_to_another_site(web: Web, target: str) -> None:
+    web.accounts.add_user("ada", generate_password_hash("correct horse", method="scrypt"), "viewer")
+
+    assert web.log_in(web.stranger(), "ada", "correct horse", next=target).location == "/"
+
+
+def test_the_sixth_try_in_five_minutes_is_not_even_checked(web: Web) -> None:
+    web.accounts.add_user("ada", generate_password_hash("correct horse", method="scrypt"), "viewer")
+    client = web.stranger()
+
+    statuses = [web.log_in(client, "ada", "wrong").status_code for _ in range(5)]
+    last = web.log_in(client, "ada", "correct horse")
+
+    assert statuses == [401] * 5
+    assert last.status_code == 429
+    assert "wait 5 minutes" in last.text
+
+
+def test_a_link_signs_in_once_and_only_when_its_button_is_pressed(web: Web) -> None:
+    token = web.accounts.create_login_link("ada", "admin", 60)
+    client = web.stranger()
+
+    for _ in range(2):  # a preview of the link by a chat program changes nothing
+        assert "This link signs you in once." in client.get(f"/login?token={token}").text
+    first = web.redeem(client, token)
+    second = web.redeem(web.stranger(), token)
+
+    assert first.status_code == 303
+    assert client.get("/").status_code == 200
+    assert second.status_code == 401
+    assert "used before or has expired" in second.text
+
+
+def test_signing_out_ends_the_session_in_redis_too(web: Web) -> None:
+    client = web.signed_in("viewer")
+    stolen = client.get_cookie(web.cookie_name)
+    assert stolen is not None
+    client.post("/logout", data={"csrf_token": web.csrf_token(client)})
+    thief = web.stranger()
+    thief.set_cookie(web.cookie_name, stolen.value)
+
+    assert client.get("/").status_code == 303
+    assert thief.get("/").status_code == 303
+
+
+@pytest.mark.parametrize("path", ["/tasks/x/retry", "/tasks/x/cancel", "/submit", "/logout", "/theme"])
+def test_a_form_without_a_token_is_refused(web: Web, path: str) -> None:
+    answer = web.signed_in("admin").post(path)
+
+    assert answer.status_code == 400
+    assert "older than your sign-in" in answer.text
+
+
+def test_a_form_sent_from_another_site_is_refused(web: Web) -> None:
+    client = web.signed_in("admin")
+    data = {"csrf_token": web.csrf_token(client)}
+
+    answer = client.post("/tasks/x/retry", data=data, headers={"Sec-Fetch-Site": "cross-site"})
+
+    assert answer.status_code == 403
+
+
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "http://127.0.0.1.evil.example:8000", "null", None]
+)
+def test_a_websocket_of_a_foreign_origin_is_refused(web: Web, origin: str | None) -> None:
+    headers = {**UPGRADE, **({"Origin": origin} if origin else {})}
+
+    assert web.signed_in("admin").get("/ws?view=tasks", headers=headers).status_code == 403
+
+
+def test_a_websocket_without_a_session_is_refused(web: Web) -> None:
+    headers = {**UPGRADE, "Origin": web.origin}
+
+    assert web.stranger().get("/ws?view=tasks", headers=headers).status_code == 401
+
+
+def test_beyond_the_cap_a_websocket_is_told_to_poll(web: Web) -> None:
+    web.app.extensions["yadtq-slots"].limit = 0
+    headers = {**UPGRADE, "Origin": web.origin}
+
+    answer = web.signed_in("viewer").get("/ws?view=tasks", headers=headers)
+
+    assert answer.status_code == 503
+    assert web.app.extensions["yadtq-slots"].taken == 0
+
+
+def test_every_answer_carries_the_headers(web: Web) -> None:
+    client = web.signed_in("viewer")
+    for path in ("/", "/tasks", "/tasks/none", "/login", "/healthz", "/static/app.js", "/api/v1/tasks"):
+        with client.get(path) as answer:
+            headers = answer.headers
+        assert "default-src 'none'" in headers["Content-Security-Policy"], path
+        assert "unsafe" not in headers["Content-Security-Policy"], path
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Referrer-Policy"] == "same-origin"
+        assert path.startswith("/static/") or headers["Cache-Control"] == "no-store"
+
+
+def test_the_cookie_is_out_of_reach_of_scripts_and_bound_to_https(redis_server: EmbeddedRedis) -> None:
+    with Web(redis_server.url, web_url="https://tasks.example.org") as web:
+        token = web.accounts.create_login_link("ada", "admin", 60)
+        client = web.stranger()
+        set_cookie = web.redeem(client, token, base="https://tasks.example.org").headers["Set-Cookie"]
+
+    assert set_cookie.startswith("__Host-yadtq=")
+    assert {"Secure", "HttpOnly", "SameSite=Lax", "Path=/"} <= set(set_cookie.split("; "))
+
+
+def test_a_host_name_of_somebody_else_is_refused(web: Web) -> None:
+    assert web.stranger().get("/login", base_url="http://evil.example").status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("settings", "remedy"),
+    [
+        ({"web_host": "0.0.0.0", "web_url": "http://a.example"}, "set YADTQ_SECRET_KEY"),
+        ({"web_host": "0.0.0.0", "secret_key": KEY}, "set YADTQ_WEB_URL"),
+        ({"web_host": "0.0.0.0", "secret_key": KEY, "web_url": "http://a.example"}, "yadtq user add"),
+        ({"secret_key": "changeme" * 8}, "short or easily guessed"),
+        ({"secret_key": "short"}, "short or easily guessed"),
+    ],
+)
+def test_it_does_not_start_half_locked(
+    redis_server: EmbeddedRedis, settings: dict[str, Any], remedy: str
+) -> None:
+    with pytest.raises(ConfigError, match=remedy):
+        Web(redis_server.url, **settings)
+
+
+def test_two_processes_share_a_key_they_were_not_given(web: Web) -> None:
+    other: Flask = create_app(**web.settings)
+    client = web.signed_in("viewer")
+    cookie = client.get_cookie(web.cookie_name)
+    assert cookie is not None
+    beside = other.test_client()
+    beside.set_cookie(web.cookie_name, cookie.value)
+
+    assert beside.get("/").status_code == 200
