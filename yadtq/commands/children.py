@@ -92,7 +92,8 @@ class Child:
         calm = now - self._started > _CALM
         self._pause = _FIRST_PAUSE if calm or not self._pause else min(self._pause * 2, _LONGEST_PAUSE)
         self._resume_at = now + self._pause
-        self._say(f"{self.name} {_ending(code)}{self.last_words()}; it starts again in {self._pause:.0f} s")
+        reason = self.last_words() if code > 0 else ""  # a killed one could not say why
+        self._say(f"{self.name} {_ending(code)}{reason}; it starts again in {self._pause:.0f} s")
 
     def terminate(self) -> None:
         """Ask it to stop."""

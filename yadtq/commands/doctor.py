@@ -101,7 +101,7 @@ def redis_checks(found: dict[str, Any], *, notifications: bool | None) -> Iterat
 
 
 def _memory_check(found: dict[str, Any]) -> Check:
-    used, limit, policy = found["used_memory"], found["maxmemory"], found["policy"]
+    used, limit, policy = found["used_memory"] or 0, found["maxmemory"], found["policy"]
     megabytes = f"{used / 1e6:.0f} MB used"
     if not limit:
         return Check("Redis memory", Level.OK, f"{megabytes}, no limit")

@@ -20,6 +20,9 @@ from yadtq.config import load_settings
 from yadtq.core.yadtq_accounts import Accounts
 from yadtq.core.yadtq_views import Views
 from yadtq.embedded import EmbeddedKafka, EmbeddedRedis
+from yadtq.embedded.folder import port_is_free
+from yadtq.embedded.kafka import DEFAULT_PORT as KAFKA_PORT
+from yadtq.embedded.redis import DEFAULT_PORT as REDIS_PORT
 from yadtq.errors import EmbeddedError
 
 WEB_HOST = "127.0.0.1"
@@ -68,12 +71,10 @@ class House:
 
     def start(self) -> None:
         """Start everything; return when the dashboard answers and the workers have shown themselves."""
-        if self._redis:
-            self._say("starting Redis")
-            self._redis.start()
-        if self._kafka:
-            self._say("starting Kafka")
-            self._kafka.start()
+        if redis := self._redis:
+            self._open("Redis", REDIS_PORT, redis.start, lambda: redis.port)
+        if kafka := self._kafka:
+            self._open("Kafka", KAFKA_PORT, kafka.start, lambda: kafka.nodes[0].port)
         self._say("starting the dashboard and the workers")
         self._hire()
         for child in (*self._web, *self._workers):
@@ -119,6 +120,15 @@ class House:
         """How many of our own workers have a beat in Redis."""
         online = {worker.pid for worker in Views(self._store()).workers() if worker.online}
         return len(online & {child.pid for child in self._workers})
+
+    def _open(self, name: str, usual: int, start: Callable[[], object], port: Callable[[], int]) -> None:
+        """Start a server of ours; say where it is when that is not the usual place."""
+        was_free = port_is_free(usual)
+        self._say(f"starting {name}")
+        start()
+        if port() != usual:
+            why = "is kept for it from an earlier run" if was_free else f"is used instead: {usual} is taken"
+            self._say(f"{name}: port {port()} {why}")
 
     def _hire(self) -> None:
         """Now that every address is known, settle what the children are told, and make them."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from yadtq.api.yadtq_registry import task_name
+from yadtq.api.yadtq_registry import is_task, task_name
 from yadtq.errors import ConfigError
 
 Handlers = dict[str, Callable[..., Any]]
@@ -59,12 +59,13 @@ def require_module(target: str) -> None:
     except ModuleNotFoundError:  # a package on the way to it
         found = False
     if not found:
-        raise ConfigError(f"there is no module {name} in {here} or among the installed packages")
+        hint = ": a module's name is written without .py" if name.endswith(".py") else ""
+        raise ConfigError(f"there is no module {name} in {here} or among the installed packages{hint}")
 
 
 def _all_of(module: ModuleType) -> Handlers:
     """``task_handlers``, and each ``@task`` function under its own name."""
-    marked = [value for value in vars(module).values() if callable(value) and task_name(value)]
+    marked = [value for value in vars(module).values() if is_task(value)]
     return {**_by_name(marked), **getattr(module, "task_handlers", {})}
 
 
@@ -81,7 +82,7 @@ def _named(module: ModuleType, name: str) -> Handlers:
 
 
 def _by_name(functions: Iterable[Callable[..., Any]]) -> Handlers:
-    return {task_name(function) or function.__name__: function for function in functions}
+    return {task_name(function): function for function in functions}
 
 
 def _import_failure(name: str, error: BaseException) -> str:

@@ -40,23 +40,23 @@ def _move_each(task_ids: Sequence[str], move: Callable[[str], TaskStatus], as_js
     for task_id in task_ids:
         status, reason = _moved(move, task_id)
         if status:
-            moved[task_id] = status.value
+            moved[task_id] = status
         else:
             refused[task_id] = reason
     if as_json:
         output.print_json({"moved": moved, "refused": refused})
     else:
-        for task_id, status in moved.items():
-            click.echo(f"{output.clean(task_id)} {status}")
+        for task_id, new in moved.items():
+            click.echo(f"{output.clean(task_id)} {new}")
         for reason in refused.values():
             output.complain(reason)
     if refused:
         click.get_current_context().exit(Exit.NO)
 
 
-def _moved(move: Callable[[str], TaskStatus], task_id: str) -> tuple[TaskStatus | None, str]:
-    """The task's new status, or none and why."""
+def _moved(move: Callable[[str], TaskStatus], task_id: str) -> tuple[str, str]:
+    """The task's new status, or "" and why it has none."""
     try:
-        return move(task_id), ""
+        return move(task_id).value, ""
     except TaskError as error:
-        return None, str(error)
+        return "", str(error)

@@ -154,7 +154,7 @@ def _facts(detail: TaskDetail) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "id": task.id,
         "arguments": ", ".join(arguments) or task.args_preview,
-        "result" if task.ok else "error": _ending(task),
+        "result" if task.ok else "error": _ending(_with_whole_error(detail)),
         "reason": task.reason,
         "queue": task.queue,
         "worker": task.worker,
@@ -167,10 +167,19 @@ def _facts(detail: TaskDetail) -> dict[str, Any]:
     return {name: value for name, value in facts.items() if value}
 
 
+def _with_whole_error(detail: TaskDetail) -> TaskResult:
+    """The task with its last error uncut, where its history has it: a row keeps only the beginning."""
+    task = detail.result
+    whole = detail.history[-1].error if detail.history else ""
+    cut = (task.error or "").removesuffix("…")
+    return dataclasses.replace(task, error=whole) if cut and whole.startswith(cut) else task
+
+
 def _attempts(history: list[Attempt]) -> Table:
     table = output.table("attempt#", "worker", "outcome", "took#", "error")
     for attempt in history:
-        took = "–" if attempt.finished_at is None else output.span(attempt.finished_at - attempt.started_at)
+        began, ended = attempt.started_at, attempt.finished_at
+        took = "–" if began is None or ended is None else output.span(ended - began)
         table.add_row(
             str(attempt.attempt),
             output.plain(attempt.worker),

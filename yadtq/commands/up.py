@@ -72,7 +72,7 @@ def _web_port(asked: int | None, say: Say) -> int:
     if asked:
         raise ConfigError(f"port {asked} {reason}; choose another one with --port")
     port = choose_port((), set())
-    say(f"port {usual} {reason}: the dashboard uses {port}")
+    say(f"dashboard: port {port} is used instead: {usual} {reason}")
     return port
 
 

@@ -36,7 +36,7 @@ def worker(
     """Run tasks with the functions of MODULE.
 
     The module is imported from the current directory. Its functions are those in the dict task_handlers and
-    those marked with @task; NAME picks one dict, list or function. SIGTERM and Ctrl-C let running tasks finish.
+    those marked with @task; NAME picks one dict, list or function. SIGTERM and Ctrl-C let running tasks end.
     """
     chosen = {"concurrency": concurrency, "queues": queues}
     settings = servers.settings(**chosen)

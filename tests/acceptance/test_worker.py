@@ -1,0 +1,79 @@
+"""`yadtq worker`: several processes kept alive, stopped by a signal, and clear words when it cannot start."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.acceptance.conftest import YADTQ, Start, all_gone, as_environment, children, clean_environment
+from tests.helpers import eventually
+from yadtq import create_yadtq
+from yadtq.core.yadtq_views import Views
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+
+def yadtq(folder: Path, environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*YADTQ, *arguments],
+        cwd=folder,
+        env=clean_environment(environment),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=90,
+    )
+
+
+def test_two_processes_are_kept_alive_and_stopped_together(
+    start: Start, project: Path, fresh_settings: Callable[..., dict[str, Any]]
+) -> None:
+    settings = fresh_settings()
+    environment = as_environment(settings)
+    views = Views(create_yadtq(**settings)[1])
+    run = start(*YADTQ, "worker", "workercode", "-p", "2", "-c", "4", cwd=project, environment=environment)
+
+    def online() -> set[int]:
+        return {worker.pid for worker in views.workers() if worker.online}
+
+    def at_work() -> bool:
+        return children(run.pid, "yadtq worker workercode") <= online() and len(online()) >= 2
+
+    eventually(at_work, 30)
+    before = children(run.pid, "yadtq worker workercode")
+    assert len(before) == 2
+    assert {worker.concurrency for worker in views.workers()} == {4}
+
+    os.kill(min(before), signal.SIGKILL)
+    run.says("was killed by SIGKILL; it starts again in 1 s")
+    eventually(lambda: children(run.pid, "yadtq worker workercode") - before, 30)
+    done = yadtq(project, environment, "submit", "add", "2", "3", "--wait")
+    assert (done.returncode, done.stdout) == (0, "5\n"), done.stderr
+
+    after = children(run.pid, "yadtq worker workercode")
+    assert run.ends(signal.SIGTERM) == 0
+    assert all_gone(after)
+    assert "Traceback" not in run.output
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_a_module_that_cannot_be_imported_ends_it_with_the_reason(tmp_path: Path, processes: str) -> None:
+    (tmp_path / "broken.py").write_text("import not_there_at_all\n")
+    done = yadtq(tmp_path, {}, "worker", "broken", "-p", processes)
+    assert done.returncode == 2
+    assert (
+        f"{tmp_path}/broken.py, line 1: ModuleNotFoundError: No module named 'not_there_at_all'"
+        in done.stderr
+    )
+    assert "Traceback" not in done.stderr
+
+
+def test_the_whole_traceback_is_shown_on_demand(tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text("1 / 0\n")
+    assert "Traceback" in yadtq(tmp_path, {}, "worker", "broken", "-v").stderr
