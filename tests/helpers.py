@@ -124,15 +124,18 @@ class House:
             ends[tp].offset - (max(committed[tp].offset, 0) if tp in committed else 0) for tp in partitions
         )
 
+    def dismiss(self) -> None:
+        """Tell the workers to stop, and wait for none of them."""
+        for house in (*self._beside, self):
+            for worker in house._workers:
+                worker.stop(wait=False)
+
     def close(self) -> None:
         """Stop the workers, all at once, then drop the connections."""
-        houses = [*self._beside, self]
-        workers = [worker for house in houses for worker in house._workers]
-        for worker in workers:
-            worker.stop(wait=False)
-        for worker in workers:
-            worker.stop()
-        for house in houses:
+        self.dismiss()
+        for house in (*self._beside, self):
+            for worker in house._workers:
+                worker.stop()
             house.client.close()
             house.broker.close()
             house.store.close()
