@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from tests.browser.stack import Stack
 from tests.helpers import new_settings
+from tests.integration.web_stack import Stack
 from yadtq.embedded import EmbeddedKafka, EmbeddedRedis
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.stack import Stack
+from tests.integration.web_stack import Stack
 
 pytestmark = pytest.mark.browser
 
@@ -86,9 +86,7 @@ def test_a_notification_is_enough_for_a_change_within_300_ms(stack: Stack, watch
     assert statistics.median(delays) < 300, delays
 
 
-def test_without_notifications_a_change_takes_at_most_2_s(
-    new_stack: Callable[..., Stack], browser: Browser
-) -> None:
+def test_without_notifications_a_change_takes_at_most_2_s(new_stack: Callable[..., Stack], browser: Browser) -> None:
     stack = new_stack(YADTQ_LIVE_NOTIFICATIONS="off")
     stack.start_worker()
     page = stack.sign_in(browser)
@@ -140,9 +138,7 @@ def test_retry_and_cancel_are_seen_elsewhere(stack: Stack, watchers: list[Page],
     expect(looking.locator(f"#t-{failed}:not([data-rev='{before}']) .st")).to_have_text("Failed")
 
 
-def test_a_running_task_is_cancelled_only_after_asking(
-    stack: Stack, watchers: list[Page], pipe: Path
-) -> None:
+def test_a_running_task_is_cancelled_only_after_asking(stack: Stack, watchers: list[Page], pipe: Path) -> None:
     page = watchers[0]
     running = stack.client.submit("hold", str(pipe))
     row = page.locator(f"#t-{running}")

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.stack import Stack
+from tests.integration.web_stack import Stack
 
 pytestmark = pytest.mark.browser
 
@@ -66,9 +66,7 @@ def test_a_failed_task_is_retried_without_script(stack: Stack, browser: Browser)
 
 
 @pytest.mark.parametrize("width", [390, 1360])
-def test_no_page_scrolls_sideways_asks_others_or_complains(
-    stack: Stack, browser: Browser, width: int
-) -> None:
+def test_no_page_scrolls_sideways_asks_others_or_complains(stack: Stack, browser: Browser, width: int) -> None:
     page = stack.sign_in(browser, viewport={"width": width, "height": 800})
     asked, complaints = listen(page)
     for path in every_page(stack):

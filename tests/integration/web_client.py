@@ -41,17 +41,22 @@ class Web:
     def redeem(self, client: FlaskClient, token: str, base: str = "http://localhost") -> TestResponse:
         """Open a one-time link and press its button."""
         page = client.get("/login", query_string={"token": token}, base_url=base)
-        data = {"token": token, "csrf_token": _found(page)}
+        data = {"token": token, "csrf_token": find_csrf_token(page.text)}
         return client.post("/login/link", data=data, base_url=base, headers={"Referer": base + "/login"})
 
     def log_in(self, client: FlaskClient, name: str, password: str, **more: str) -> TestResponse:
         """Fill in the sign-in form."""
-        data = {"csrf_token": _found(client.get("/login")), "name": name, "password": password, **more}
+        data = {
+            "csrf_token": find_csrf_token(client.get("/login").text),
+            "name": name,
+            "password": password,
+            **more,
+        }
         return client.post("/login", data=data)
 
     def csrf_token(self, client: FlaskClient) -> str:
         """The token of a page this browser has open."""
-        return _found(client.get("/tasks"))
+        return find_csrf_token(client.get("/tasks").text)
 
     def close(self) -> None:
         """Drop the connections."""
@@ -64,7 +69,8 @@ class Web:
         self.close()
 
 
-def _found(page: TestResponse) -> str:
-    match = _TOKEN.search(page.text)
-    assert match, f"no form on a page of status {page.status_code}"
+def find_csrf_token(page: str) -> str:
+    """The token of the page's first form."""
+    match = _TOKEN.search(page)
+    assert match, f"no form on this page: {page[:200]}"
     return match[1]

@@ -1,4 +1,4 @@
-"""What the worker process of these tests can do."""
+"""What the worker process of the web's tests can do."""
 
 from __future__ import annotations
 

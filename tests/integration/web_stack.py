@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import Any
-
-from playwright.sync_api import Browser, Page
+from typing import TYPE_CHECKING, Any
 
 from tests.helpers import eventually
 from yadtq import TaskClient, create_yadtq
 from yadtq.core.yadtq_accounts import Accounts
 from yadtq.core.yadtq_views import Views
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -45,7 +47,7 @@ class Stack:
 
     def start_worker(self) -> None:
         """A worker process that announces this folder's tasks."""
-        self._start("yadtq.cli", "worker", "tests.browser.page_tasks")
+        self._start("yadtq.cli", "worker", "tests.integration.web_tasks")
         eventually(self.views.functions, 30)
 
     def sign_in(self, browser: Browser, role: str = "admin", **context: Any) -> Page:
@@ -55,6 +57,10 @@ class Stack:
         page.get_by_role("button", name="Sign in").click()
         page.wait_for_url(f"{self.url}/")
         return page
+
+    def reload(self) -> None:
+        """Ask gunicorn for new worker processes."""
+        self.web.send_signal(signal.SIGHUP)
 
     def stop(self) -> None:
         """End the processes, the web last."""
@@ -80,7 +86,6 @@ class Stack:
 
 def _as_environment(settings: dict[str, Any]) -> dict[str, str]:
     as_text = {
-        name: ",".join(value) if isinstance(value, (list, tuple)) else str(value)
-        for name, value in settings.items()
+        name: ",".join(value) if isinstance(value, (list, tuple)) else str(value) for name, value in settings.items()
     }
     return {f"YADTQ_{name.upper()}": text for name, text in as_text.items()}
