@@ -84,14 +84,8 @@ class House:
             return eventually(all_ended, timeout, every=0.05)
         except AssertionError:
             found = self.views.tasks_by_id(ids)
-            left = [
-                found.get(task_id, task_id)
-                for task_id in ids
-                if task_id not in found or not found[task_id].done
-            ]
-            raise AssertionError(
-                f"{len(left)} of {len(ids)} tasks have not ended, such as {left[0]}"
-            ) from None
+            left = [found.get(task_id, task_id) for task_id in ids if task_id not in found or not found[task_id].done]
+            raise AssertionError(f"{len(left)} of {len(ids)} tasks have not ended, such as {left[0]}") from None
 
     def reaches(self, task_id: str, status: str, timeout: float = 10.0) -> TaskResult:
         """The task, once it is seen in this state."""
@@ -120,9 +114,7 @@ class House:
             committed = admin.list_group_offsets(group)[group]
         finally:
             admin.close()
-        return sum(
-            ends[tp].offset - (max(committed[tp].offset, 0) if tp in committed else 0) for tp in partitions
-        )
+        return sum(ends[tp].offset - (max(committed[tp].offset, 0) if tp in committed else 0) for tp in partitions)
 
     def dismiss(self) -> None:
         """Tell the workers to stop, and wait for none of them."""

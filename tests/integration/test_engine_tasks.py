@@ -190,9 +190,7 @@ def test_submit_many_keeps_the_order_and_every_task_ends_right(house: House, ten
 
 def test_indexes_keep_only_the_newest_ten_thousand(house: House, ten_thousand: list[str]) -> None:
     house.ended(house.client.submit_many([("add", (1, 1))] * 300))
-    sizes = {
-        index: house.redis.zcard(f"{house.prefix}{index}") for index in ("index:all", "index:success", "upd")
-    }
+    sizes = {index: house.redis.zcard(f"{house.prefix}{index}") for index in ("index:all", "index:success", "upd")}
     assert sizes == {"index:all": 10_000, "index:success": 10_000, "upd": 10_000}
 
 
@@ -474,9 +472,7 @@ def test_a_payload_of_100_kib_arrives_whole(house: House, name: str) -> None:
 
 
 def test_a_backlog_of_big_payloads_lives_in_kafka_alone(house: House, name: str) -> None:
-    big, small = (
-        house.client.options(queue="empty").submit("count", name, "x" * size) for size in (3000, 1000)
-    )
+    big, small = (house.client.options(queue="empty").submit("count", name, "x" * size) for size in (3000, 1000))
     eventually(lambda: not house.row_exists("envelope", big))
     eventually(lambda: house.client.get_result(small).offset is not None)
     assert house.row_exists("envelope", small)
