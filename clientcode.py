@@ -48,7 +48,7 @@ def run(client, deadline):
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)-7s %(message)s")
-    logging.getLogger("kafka").setLevel(logging.ERROR)  # it tells of every connection
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)  # YADTQ tells what matters of it
     try:
         with TaskClient(*create_yadtq()) as task_client:
             run(task_client, time.monotonic() + float(sys.argv[1] if len(sys.argv) > 1 else 60))

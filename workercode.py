@@ -53,7 +53,7 @@ def main() -> None:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)-7s %(message)s")
-    logging.getLogger("kafka").setLevel(logging.ERROR)  # it tells of every connection
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)  # YADTQ tells what matters of it
     try:
         main()
     except YadtqError as problem:  # a setting is wrong

@@ -68,9 +68,7 @@ class Running:
             if found is None and self.process.poll() is not None:
                 self._reader.join()
                 found = next((line for line in self.lines if text in line), None)
-                assert found is not None, (
-                    f"it ended with {self.process.returncode} without {text!r}:\n{self.output}"
-                )
+                assert found is not None, f"it ended with {self.process.returncode} without {text!r}:\n{self.output}"
             return found
 
         try:
@@ -132,7 +130,7 @@ def example_project(folder: Path) -> Path:
 def processes() -> dict[int, tuple[int, str]]:
     """Every living process: its parent and its command line."""
     listed = subprocess.run(
-        ["ps", "-A", "-o", "pid=,ppid=,stat=,args="], capture_output=True, text=True, check=True
+        ["ps", "-A", "-ww", "-o", "pid=,ppid=,stat=,args="], capture_output=True, text=True, check=True
     ).stdout
     found = {}
     for line in listed.splitlines():
@@ -155,9 +153,7 @@ def descendants(pid: int) -> dict[int, str]:
 
 def children(pid: int, containing: str) -> set[int]:
     """The direct children whose command line has this in it."""
-    return {
-        child for child, (parent, command) in processes().items() if parent == pid and containing in command
-    }
+    return {child for child, (parent, command) in processes().items() if parent == pid and containing in command}
 
 
 def all_gone(pids: Sequence[int] | set[int] | dict[int, str]) -> bool:

@@ -31,9 +31,7 @@ def client(project: Path, environment: dict[str, str], *arguments: str) -> subpr
     )
 
 
-def test_worker_and_client_together(
-    start: Start, project: Path, fresh_settings: Callable[..., dict[str, Any]]
-) -> None:
+def test_worker_and_client_together(start: Start, project: Path, fresh_settings: Callable[..., dict[str, Any]]) -> None:
     environment = as_environment(fresh_settings())
     worker = start(sys.executable, "workercode.py", cwd=project, environment=environment)
     done = client(project, environment)
@@ -74,9 +72,7 @@ def test_without_kafka_the_client_says_so_and_gives_up(project: Path, redis_serv
     assert "5 tasks have not ended" in done.stderr
 
 
-def test_without_servers_the_worker_says_what_to_start_and_stops_on_ctrl_c(
-    start: Start, project: Path
-) -> None:
+def test_without_servers_the_worker_says_what_to_start_and_stops_on_ctrl_c(start: Start, project: Path) -> None:
     port = choose_port((), set())
     environment = {
         "YADTQ_REDIS_URL": f"redis://127.0.0.1:{port}/0",

@@ -143,9 +143,7 @@ def test_commands_of_another_shell(house: Up) -> None:
     assert house.yadtq("submit", "sub", "3", "-5", "--wait") == "8\n"
     assert "division by zero" in house.yadtq("submit", "divide", "1", "0", "--wait", code=1)
     task_id = house.yadtq("submit", "multiply", "6", "7").strip()
-    eventually(
-        lambda: json.loads(house.yadtq("task", task_id, "--json"))["status"] == "success", 20, every=0.2
-    )
+    eventually(lambda: json.loads(house.yadtq("task", task_id, "--json"))["status"] == "success", 20, every=0.2)
     assert "42" in house.yadtq("task", task_id)
     tasks = json.loads(house.yadtq("tasks", "--json", "--status", "failed"))["tasks"]
     assert {task["status"] for task in tasks} == {"failed"}
@@ -199,10 +197,7 @@ def test_it_stops_cleanly_starts_quickly_and_survives_its_own_death(start: Start
     first = up(start, project)
     everyone = descendants(first.run.pid)
     assert first.run.ends(signal.SIGINT) == 0
-    order = [
-        first.run.lines.index(f"stopping {name}")
-        for name in ("the workers", "the dashboard", "Kafka", "Redis")
-    ]
+    order = [first.run.lines.index(f"stopping {name}") for name in ("the workers", "the dashboard", "Kafka", "Redis")]
     assert order == sorted(order)
     assert all_gone(everyone)
 

@@ -61,9 +61,7 @@ def test_up_serves_from_the_installed_wheel(start: Start, installed: Path, tmp_p
 
 
 def test_without_its_extras_it_says_what_to_install(tmp_path: Path, installed: Path) -> None:
-    hide = (
-        "import sys; sys.modules.update(dict.fromkeys(['flask', 'jgo'])); from yadtq.cli import main; main()"
-    )
+    hide = "import sys; sys.modules.update(dict.fromkeys(['flask', 'jgo'])); from yadtq.cli import main; main()"
     for command in ("up", "web"):
         done = subprocess.run(
             [installed / "python", "-c", hide, command],

@@ -67,10 +67,7 @@ def test_a_module_that_cannot_be_imported_ends_it_with_the_reason(tmp_path: Path
     (tmp_path / "broken.py").write_text("import not_there_at_all\n")
     done = yadtq(tmp_path, {}, "worker", "broken", "-p", processes)
     assert done.returncode == 2
-    assert (
-        f"{tmp_path}/broken.py, line 1: ModuleNotFoundError: No module named 'not_there_at_all'"
-        in done.stderr
-    )
+    assert f"{tmp_path}/broken.py, line 1: ModuleNotFoundError: No module named 'not_there_at_all'" in done.stderr
     assert "Traceback" not in done.stderr
 
 

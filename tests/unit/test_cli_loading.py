@@ -73,7 +73,7 @@ def test_a_module_that_is_not_there(write: Write, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["./workercode", "", "a b", "workercode.py"])
 def test_a_file_is_not_a_module(name: str) -> None:
-    with pytest.raises(ConfigError, match="is not a module's name|is written without .py"):
+    with pytest.raises(ConfigError, match=r"is not a module's name|is written without \.py"):
         require_module(name)
 
 
@@ -91,9 +91,7 @@ def test_a_file_is_not_a_module(name: str) -> None:
     ],
     ids=["missing import", "syntax", "error", "exit"],
 )
-def test_a_failing_import_names_the_line_and_the_reason(
-    write: Write, text: str, line: int, reason: str
-) -> None:
+def test_a_failing_import_names_the_line_and_the_reason(write: Write, text: str, line: int, reason: str) -> None:
     path = write("failing1", text)
     with pytest.raises(ConfigError) as error:
         load_handlers("failing1")

@@ -92,9 +92,7 @@ def redis_checks(found: dict[str, Any], *, notifications: bool | None) -> Iterat
         yield Check("live pages", Level.OK, "Redis notifies of changes")
     else:
         remedy = "set notify-keyspace-events Kz in Redis; until then pages look once a second"
-        yield Check(
-            "live pages", Level.WARN, "Redis does not notify, or does not tell whether it does", remedy
-        )
+        yield Check("live pages", Level.WARN, "Redis does not notify, or does not tell whether it does", remedy)
     skew = abs(found["clock_skew"])
     level, remedy = (Level.WARN, "synchronise both clocks with NTP") if skew > _SKEW else (Level.OK, "")
     yield Check("clocks", level, f"Redis and this machine are {skew:.1f} s apart", remedy)
@@ -145,9 +143,7 @@ def kafka_checks(found: dict[str, Any], settings: Settings, workers: int) -> Ite
         else:
             yield Check("topics", Level.OK, said)
     if found["group_lag"] is not None:
-        yield Check(
-            "lag", Level.OK, f"{found['group_lag']} records not yet committed by group {settings.group_id}"
-        )
+        yield Check("lag", Level.OK, f"{found['group_lag']} records not yet committed by group {settings.group_id}")
 
 
 def _report(checks: list[Check], as_json: bool) -> None:

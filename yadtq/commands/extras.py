@@ -20,6 +20,4 @@ def require_extras(*extras: str) -> None:
     """
     missing = [module for extra in extras for module in _MODULES[extra] if find_spec(module) is None]
     if missing:
-        raise ConfigError(
-            f"{missing[0]} is not installed; get it with: pip install 'yadtq[{','.join(extras)}]'"
-        )
+        raise ConfigError(f"{missing[0]} is not installed; get it with: pip install 'yadtq[{','.join(extras)}]'")

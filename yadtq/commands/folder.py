@@ -42,15 +42,11 @@ class DataFolder:
             return {name: kept[name] for name in ("signing_keys", "secret_key", "api_token")}
         except (ValueError, KeyError, TypeError) as error:
             # New keys without a word would turn every task still queued into one that cannot be trusted.
-            raise EmbeddedError(
-                f"{path} is damaged: restore it, or delete {self.path} to begin anew"
-            ) from error
+            raise EmbeddedError(f"{path} is damaged: restore it, or delete {self.path} to begin anew") from error
 
     def write_env(self, variables: Mapping[str, str]) -> None:
         """Write the variables so that ``set -a; . DIR/env; set +a`` takes them into a shell."""
-        write_private(
-            self.env_file, "".join(f"{name}={shlex.quote(value)}\n" for name, value in variables.items())
-        )
+        write_private(self.env_file, "".join(f"{name}={shlex.quote(value)}\n" for name, value in variables.items()))
 
 
 @contextmanager

@@ -87,11 +87,7 @@ def _by_name(functions: Iterable[Callable[..., Any]]) -> Handlers:
 
 def _import_failure(name: str, error: BaseException) -> str:
     """Where in the user's files the import failed, and the last line of its traceback."""
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith("<frozen")
-    ]
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<frozen")]
     file, line = frames[-1].filename, frames[-1].lineno
     if isinstance(error, SyntaxError) and error.filename:
         file, line = error.filename, error.lineno

@@ -35,9 +35,7 @@ STATUS_STYLES = {
 def console(*, stderr: bool = False) -> Console:
     """A console for the present stdout or stderr, wide where no terminal limits it."""
     stream = sys.stderr if stderr else sys.stdout
-    return Console(
-        file=stream, width=None if stream.isatty() else _PIPE_WIDTH, highlight=False, soft_wrap=False
-    )
+    return Console(file=stream, width=None if stream.isatty() else _PIPE_WIDTH, highlight=False, soft_wrap=False)
 
 
 def clean(value: object) -> str:
@@ -57,9 +55,7 @@ def status(value: TaskStatus) -> Text:
 
 def table(*columns: str, title: str | None = None) -> Table:
     """An empty table; a column whose name ends in ``#`` is aligned right."""
-    made = Table(
-        title=title, title_justify="left", box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0)
-    )
+    made = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for column in columns:
         name = column.removesuffix("#")
         made.add_column(name, justify="right" if name != column else "left", no_wrap=name in ("id", "status"))

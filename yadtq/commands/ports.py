@@ -1,4 +1,4 @@
-"""TCP ports of this machine: is one free, and which one instead."""
+"""Whether a server could listen at an address, and why not."""
 
 from __future__ import annotations
 
@@ -16,19 +16,5 @@ def bind_error(host: str, port: int) -> str | None:
             probe.bind((host, port))
             probe.listen(1)
         except OSError as error:
-            return (
-                "is taken"
-                if error.errno == errno.EADDRINUSE
-                else f"cannot be used: {os.strerror(error.errno or 0)}"
-            )
+            return "is taken" if error.errno == errno.EADDRINUSE else f"cannot be used: {os.strerror(error.errno or 0)}"
     return None
-
-
-def free_port(host: str, preferred: int) -> int:
-    """The preferred port where it is free, else any that is."""
-    if bind_error(host, preferred) is None:
-        return preferred
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-    return port

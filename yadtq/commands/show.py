@@ -19,17 +19,13 @@ from yadtq.core.yadtq_views import Attempt, TaskDetail, Views, WorkerInfo
 
 
 @click.command("tasks")
-@click.option(
-    "--status", type=click.Choice([status.value for status in TaskStatus]), help="Only tasks in this state."
-)
+@click.option("--status", type=click.Choice([status.value for status in TaskStatus]), help="Only tasks in this state.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="Tasks on a page.")
 @click.option("--oldest", is_flag=True, help="Oldest first.")
 @click.option("--page", metavar="CURSOR", help="The page that the last one's `next` names.")
 @json_option
 @server_options
-def show_tasks(
-    servers: Servers, status: str | None, limit: int, oldest: bool, page: str | None, as_json: bool
-) -> None:
+def show_tasks(servers: Servers, status: str | None, limit: int, oldest: bool, page: str | None, as_json: bool) -> None:
     """List tasks, newest first."""
     views = Views(create_yadtq(**servers.explicit)[1])
     wanted = TaskStatus(status) if status else None
@@ -140,8 +136,7 @@ def _facts(detail: TaskDetail) -> dict[str, Any]:
     task = detail.result
     arguments = [json.dumps(value, ensure_ascii=False, default=str) for value in detail.args or ()]
     arguments += [
-        f"{name}={json.dumps(value, ensure_ascii=False, default=str)}"
-        for name, value in (detail.kwargs or {}).items()
+        f"{name}={json.dumps(value, ensure_ascii=False, default=str)}" for name, value in (detail.kwargs or {}).items()
     ]
     where = f"partition {task.partition}, offset {task.offset}" if task.partition is not None else ""
     times = {

@@ -37,9 +37,7 @@ def _keyword(text: str) -> tuple[str, Any]:
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.argument("name")
 @click.argument("arguments", metavar="[ARG]...", nargs=-1)
-@click.option(
-    "--arg", "keywords", metavar="NAME=VALUE", multiple=True, help="An argument by name; can be repeated."
-)
+@click.option("--arg", "keywords", metavar="NAME=VALUE", multiple=True, help="An argument by name; can be repeated.")
 @click.option("--queue", help="The queue; without it the default one.")
 @click.option("--delay", type=float, metavar="SECONDS", help="Start it only after this time.")
 @click.option("--retries", type=int, help="Attempts after the first.")
@@ -103,6 +101,4 @@ def _print_end(result: TaskResult) -> None:
     if result.ok:
         click.echo(output.clean(json.dumps(result.result, ensure_ascii=False, default=str)))
     else:
-        output.complain(
-            f"task {result.id} {result.status}: {result.error or result.reason or 'it did not run'}"
-        )
+        output.complain(f"task {result.id} {result.status}: {result.error or result.reason or 'it did not run'}")

@@ -22,16 +22,10 @@ from yadtq.errors import ConfigError
 
 
 @click.command()
-@click.option(
-    "--data", default=".yadtq", show_default=True, metavar="DIR", help="Where data is kept between runs."
-)
-@click.option(
-    "--port", type=click.IntRange(1, 65_535), help="The dashboard's port; without it 8000 or a free one."
-)
+@click.option("--data", default=".yadtq", show_default=True, metavar="DIR", help="Where data is kept between runs.")
+@click.option("--port", type=click.IntRange(1, 65_535), help="The dashboard's port; without it 8000 or a free one.")
 @click.option("--workers", type=click.IntRange(0), default=2, show_default=True, help="Worker processes.")
-@click.option(
-    "--tasks", default="workercode", show_default=True, metavar="MODULE", help="Whose functions they run."
-)
+@click.option("--tasks", default="workercode", show_default=True, metavar="MODULE", help="Whose functions they run.")
 @click.option("-v", "--verbose", is_flag=True, help="Show the logs of workers and dashboard here.")
 @server_options
 def up(servers: Servers, data: str, port: int | None, workers: int, tasks: str, verbose: bool) -> None:
@@ -78,11 +72,7 @@ def _web_port(asked: int | None, say: Say) -> int:
 
 def _welcome(house: House, folder: DataFolder, workers: int, tasks: str) -> None:
     """Where everything is. Lines are not wrapped, so that an address can be copied whole."""
-    env = (
-        folder.env_file.relative_to(Path.cwd())
-        if folder.env_file.is_relative_to(Path.cwd())
-        else folder.env_file
-    )
+    env = folder.env_file.relative_to(Path.cwd()) if folder.env_file.is_relative_to(Path.cwd()) else folder.env_file
     online = f"{house.workers_online()} of {workers} online, with the tasks of {tasks}"
     lines = {
         "dashboard": house.url,

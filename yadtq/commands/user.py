@@ -23,9 +23,7 @@ def user() -> None:
 
 @user.command("add")
 @click.argument("name")
-@click.option(
-    "--role", type=click.Choice(["viewer", "operator", "admin"]), required=True, help="What the user may do."
-)
+@click.option("--role", type=click.Choice(["viewer", "operator", "admin"]), required=True, help="What the user may do.")
 @click.option("--password-stdin", is_flag=True, help="Read the password from the first line of stdin.")
 @server_options
 def add(servers: Servers, name: str, role: str, password_stdin: bool) -> None:

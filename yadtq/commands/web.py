@@ -17,9 +17,7 @@ from yadtq.errors import ConfigError
 
 @click.command()
 @click.option("--host", help="Address to listen on; without it YADTQ_WEB_HOST or 127.0.0.1.")
-@click.option(
-    "--port", type=click.IntRange(1, 65_535), help="Port to listen on; without it YADTQ_WEB_PORT or 8000."
-)
+@click.option("--port", type=click.IntRange(1, 65_535), help="Port to listen on; without it YADTQ_WEB_PORT or 8000.")
 @server_options
 def web(servers: Servers, host: str | None, port: int | None) -> None:
     """Serve the dashboard."""
@@ -28,9 +26,7 @@ def web(servers: Servers, host: str | None, port: int | None) -> None:
     bind = f"{settings.web_host}:{settings.web_port}"
     if reason := bind_error(settings.web_host, settings.web_port):
         raise ConfigError(f"{bind} {reason}; choose another address with --host and --port")
-    os.environ.update(
-        servers.environment, YADTQ_WEB_HOST=settings.web_host, YADTQ_WEB_PORT=str(settings.web_port)
-    )
+    os.environ.update(servers.environment, YADTQ_WEB_HOST=settings.web_host, YADTQ_WEB_PORT=str(settings.web_port))
     # gunicorn takes this process over, so signals reach it without anyone in between.
     os.execv(  # noqa: S606 - no shell is wanted
         sys.executable,
@@ -42,9 +38,7 @@ def _conf() -> Path:
     """gunicorn's settings: inside the installed package, or at the top of a checkout."""
     spec = find_spec("webapp")
     if spec is None or spec.origin is None:
-        raise ConfigError(
-            "the dashboard's package webapp is not installed; get it with: pip install 'yadtq[web]'"
-        )
+        raise ConfigError("the dashboard's package webapp is not installed; get it with: pip install 'yadtq[web]'")
     package = Path(spec.origin).parent
     installed = package / "gunicorn.conf.py"
     return installed if installed.exists() else package.parent / "gunicorn.conf.py"

@@ -23,9 +23,7 @@ log = logging.getLogger("yadtq.worker")
 
 @click.command()
 @click.argument("target", metavar="MODULE[:NAME]")
-@click.option(
-    "-p", "--processes", type=click.IntRange(1), default=1, show_default=True, help="Worker processes."
-)
+@click.option("-p", "--processes", type=click.IntRange(1), default=1, show_default=True, help="Worker processes.")
 @click.option("-c", "--concurrency", type=click.IntRange(1), help="Tasks that each process runs at once.")
 @click.option("-Q", "--queues", help="Queues to take from, comma separated.")
 @click.option("-v", "--verbose", is_flag=True, help="Log more, with whole tracebacks.")
@@ -48,9 +46,7 @@ def worker(
     for option, value in chosen.items():
         arguments += [f"--{option}", str(value)] if value is not None else []
     command = command_line("worker", *arguments)
-    children = [
-        Child(f"worker {n}", command, servers.environment, log.warning) for n in range(1, processes + 1)
-    ]
+    children = [Child(f"worker {n}", command, servers.environment, log.warning) for n in range(1, processes + 1)]
     _keep_alive(children, settings.grace + STOP_MARGIN)
 
 
