@@ -1,151 +1,12 @@
 // Adds life to pages that work without it: live rows and parts, running times, theme, copying, asking before harm.
 
+import { $, $$, write } from "./dom.js";
+import { busyReading, fresh, parseRow, replaceRows, table, takeCounts, takeRows } from "./rows.js";
+import { clock, now, redraw } from "./times.js";
+
 const root = document.documentElement;
 const page = document.body.dataset;
-const $ = (selector, within = document) => within.querySelector(selector);
-const $$ = (selector, within = document) => [...within.querySelectorAll(selector)];
-const skew = Number(page.now) * 1000 - Date.now(); // the server's clock counts, this machine's may be wrong
-const now = () => Date.now() + skew;
 root.dataset.js = "";
-
-// ---- times: the server writes them for everybody, one timer keeps them true here
-
-const UNITS = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
-const two = (value) => String(value).padStart(2, "0");
-const clock = (date) => date.toLocaleTimeString([], { hour12: false });
-
-function age(seconds) {
-  const size = Math.abs(seconds);
-  if (size < 1) return "just now";
-  const [unit, name] = UNITS.find(([least]) => size >= least);
-  const text = `${Math.floor(size / unit)} ${name}`;
-  return seconds > 0 ? `${text} ago` : `in ${text}`;
-}
-
-function duration(seconds) {
-  if (seconds < 9.95) return `${Math.max(seconds, 0).toFixed(1)} s`;
-  const s = Math.round(seconds);
-  if (s < 60) return `${s} s`;
-  if (s < 3600) return `${Math.floor(s / 60)} min ${two(s % 60)} s`;
-  if (s < 86400) return `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min`;
-  return `${Math.floor(s / 86400)} d ${Math.floor((s % 86400) / 3600)} h`;
-}
-
-function write(element, text) {
-  if (element.textContent !== text) element.textContent = text;
-}
-
-function redraw(within = document) {
-  for (const element of $$("time[datetime]", within)) {
-    const date = new Date(element.dateTime);
-    if (!element.dataset.local) {
-      element.dataset.local = "1";
-      element.title = `${date.toLocaleString([], { dateStyle: "medium", timeStyle: "medium" })}, ${element.dateTime}`;
-      if ("clock" in element.dataset) write(element, clock(date).slice(0, element.dataset.clock ? 5 : 8));
-    }
-    const passed = (now() - date) / 1000;
-    if ("age" in element.dataset) write(element, age(passed));
-    if ("since" in element.dataset) write(element, duration(passed));
-  }
-}
-
-// ---- rows of the task list
-
-const table = $("#rows");
-const rows = table?.tBodies[0];
-const fresh = $("#fresh");
-const waiting = new Map(); // new rows kept back from a reader
-const AT_ONCE = 20; // new rows inserted without asking
-const ROWS_MAX = 200; // beyond, the page is read again
-
-const sortKey = (row) => Number(table.dataset.filter ? row.dataset.changed : row.dataset.submitted);
-
-function busyReading() {
-  const selection = getSelection();
-  return rows.matches(":hover") || rows.contains(document.activeElement) || table.getBoundingClientRect().top < 0
-    || (!selection.isCollapsed && rows.contains(selection.anchorNode));
-}
-
-function parseRow(html) {
-  const template = document.createElement("template");
-  template.innerHTML = html; // our own partial, escaped by the server
-  return $("tr", template.content);
-}
-
-function flash(row) {
-  row.classList.remove("changed");
-  void row.offsetWidth; // starts the animation anew
-  row.classList.add("changed");
-}
-
-function patchRow(old, row) {
-  if (Number(row.dataset.rev) <= Number(old.dataset.rev)) return;
-  Object.assign(old.dataset, row.dataset);
-  [...row.cells].forEach((cell, index) => {
-    const had = old.cells[index];
-    if (had.innerHTML === cell.innerHTML) return;
-    const focused = had.contains(document.activeElement);
-    had.replaceChildren(...cell.childNodes);
-    if (focused) $("a, button", had.childElementCount ? had : old)?.focus();
-  });
-  old.classList.toggle("gone", Boolean(table.dataset.filter) && old.dataset.status !== table.dataset.filter);
-  redraw(old);
-  flash(old);
-}
-
-function insertRow(row) {
-  const below = [...rows.rows].find((other) => sortKey(other) < sortKey(row));
-  if (!below && "more" in table.dataset) return; // its place is on a later page
-  rows.insertBefore(row, below ?? null);
-  redraw(row);
-  flash(row);
-}
-
-function newRows(found) {
-  if (!("first" in table.dataset) || !found.length) return;
-  const last = rows.rows.length ? sortKey(rows.rows[rows.rows.length - 1]) : -Infinity;
-  const own = found.filter((row) => (!table.dataset.filter || row.dataset.status === table.dataset.filter)
-    && (sortKey(row) > last || !("more" in table.dataset)));
-  const keep = waiting.size || busyReading() || own.length > AT_ONCE || rows.rows.length + own.length > ROWS_MAX;
-  if (!keep) return own.sort((a, b) => sortKey(a) - sortKey(b)).forEach(insertRow);
-  for (const row of own) waiting.set(row.id, row);
-  showWaiting();
-}
-
-function showWaiting() {
-  fresh.hidden = !waiting.size;
-  fresh.textContent = `${waiting.size} new – show`;
-}
-
-function takeRows(found) {
-  const unknown = [];
-  for (const row of found) {
-    const old = document.getElementById(row.id);
-    if (old) patchRow(old, row);
-    else unknown.push(row);
-  }
-  newRows(unknown);
-}
-
-function takeCounts(counts) {
-  for (const [status, count] of Object.entries(counts)) {
-    for (const element of $$(`[data-count="${status}"]`)) write(element, count.toLocaleString("en"));
-  }
-}
-
-fresh?.addEventListener("click", async () => {
-  const next = await fetchPage();
-  if (next) replaceRows(next);
-});
-
-function replaceRows(next) {
-  waiting.clear();
-  showWaiting();
-  const other = $("#rows", next);
-  rows.replaceChildren(...other.tBodies[0].rows);
-  table.toggleAttribute("data-more", "more" in other.dataset);
-  redraw(rows);
-}
 
 // ---- parts of the other pages
 
@@ -221,6 +82,11 @@ function takePage(next, whole) {
   if (whole && !busyReading()) replaceRows(next);
   else takeRows([...$("#rows", next).tBodies[0].rows]);
 }
+
+fresh?.addEventListener("click", async () => {
+  const next = await fetchPage();
+  if (next) replaceRows(next);
+});
 
 // ---- the socket
 

@@ -1,0 +1,95 @@
+// The rows of the task list: patched in place, new ones put in where they belong unless somebody is reading.
+
+import { $, $$, write } from "./dom.js";
+import { redraw } from "./times.js";
+
+export const table = $("#rows");
+const rows = table?.tBodies[0];
+export const fresh = $("#fresh");
+const waiting = new Map(); // new rows kept back from a reader
+const AT_ONCE = 20; // new rows inserted without asking
+const ROWS_MAX = 200; // beyond, the page is read again
+
+const sortKey = (row) => Number(table.dataset.filter ? row.dataset.changed : row.dataset.submitted);
+
+export function busyReading() {
+  const selection = getSelection();
+  return rows.matches(":hover") || rows.contains(document.activeElement) || table.getBoundingClientRect().top < 0
+    || (!selection.isCollapsed && rows.contains(selection.anchorNode));
+}
+
+export function parseRow(html) {
+  const template = document.createElement("template");
+  template.innerHTML = html; // our own partial, escaped by the server
+  return $("tr", template.content);
+}
+
+function flash(row) {
+  row.classList.remove("changed");
+  void row.offsetWidth; // starts the animation anew
+  row.classList.add("changed");
+}
+
+function patchRow(old, row) {
+  if (Number(row.dataset.rev) <= Number(old.dataset.rev)) return;
+  Object.assign(old.dataset, row.dataset);
+  [...row.cells].forEach((cell, index) => {
+    const had = old.cells[index];
+    if (had.innerHTML === cell.innerHTML) return;
+    const focused = had.contains(document.activeElement);
+    had.replaceChildren(...cell.childNodes);
+    if (focused) $("a, button", had.childElementCount ? had : old)?.focus();
+  });
+  old.classList.toggle("gone", Boolean(table.dataset.filter) && old.dataset.status !== table.dataset.filter);
+  redraw(old);
+  flash(old);
+}
+
+function insertRow(row) {
+  const below = [...rows.rows].find((other) => sortKey(other) < sortKey(row));
+  if (!below && "more" in table.dataset) return; // its place is on a later page
+  rows.insertBefore(row, below ?? null);
+  redraw(row);
+  flash(row);
+}
+
+function newRows(found) {
+  if (!("first" in table.dataset) || !found.length) return;
+  const last = rows.rows.length ? sortKey(rows.rows[rows.rows.length - 1]) : -Infinity;
+  const own = found.filter((row) => (!table.dataset.filter || row.dataset.status === table.dataset.filter)
+    && (sortKey(row) > last || !("more" in table.dataset)));
+  const keep = waiting.size || busyReading() || own.length > AT_ONCE || rows.rows.length + own.length > ROWS_MAX;
+  if (!keep) return own.sort((a, b) => sortKey(a) - sortKey(b)).forEach(insertRow);
+  for (const row of own) waiting.set(row.id, row);
+  showWaiting();
+}
+
+function showWaiting() {
+  fresh.hidden = !waiting.size;
+  fresh.textContent = `${waiting.size} new – show`;
+}
+
+export function takeRows(found) {
+  const unknown = [];
+  for (const row of found) {
+    const old = document.getElementById(row.id);
+    if (old) patchRow(old, row);
+    else unknown.push(row);
+  }
+  newRows(unknown);
+}
+
+export function takeCounts(counts) {
+  for (const [status, count] of Object.entries(counts)) {
+    for (const element of $$(`[data-count="${status}"]`)) write(element, count.toLocaleString("en"));
+  }
+}
+
+export function replaceRows(next) {
+  waiting.clear();
+  showWaiting();
+  const other = $("#rows", next);
+  rows.replaceChildren(...other.tBodies[0].rows);
+  table.toggleAttribute("data-more", "more" in other.dataset);
+  redraw(rows);
+}
