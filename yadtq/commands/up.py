@@ -34,7 +34,7 @@ def up(servers: Servers, data: str, port: int | None, workers: int, tasks: str, 
     With --kafka or --redis that server is used instead of one of our own. DIR/env, sourced in another shell,
     lets clients and `yadtq` commands there find everything. Ctrl-C stops all of it; a second one at once.
     """
-    require_extras("embedded", "web")
+    require_extras("web", *(["embedded"] if not (servers.kafka and servers.redis) else []))
     if workers:
         require_module(tasks)
     console = output.console(stderr=True)
