@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 RANKS = {"viewer": 1, "operator": 2, "admin": 3}
 
 # Served to anybody, and without a look at Redis.
-OPEN = frozenset(
-    {"static", "health.healthz", "health.readyz", "auth.login_page", "auth.login", "auth.redeem"}
-)
+OPEN = frozenset({"static", "health.healthz", "health.readyz", "auth.login_page", "auth.login", "auth.redeem"})
 
 # The least role each route needs. A route that is not listed is refused to everybody.
 ROLES = {

@@ -38,10 +38,7 @@ _TITLES = {
 _PLAIN = {"Content-Type": "text/plain; charset=utf-8"}
 _OUTDATED = "The form is older than your sign-in: go back, reload the page and send it again."
 _FAULT = "The fault is in the log. Workers are not touched by it; try again in a moment."
-_REDIS_DOWN = (
-    "Redis does not answer, so there is nothing to show. Running tasks go on and keep their results;"
-    " nothing new starts or can be submitted until it is back."
-)
+_REDIS_DOWN = "Redis does not answer, so there is nothing to show just now; try again when it is back."
 
 # How an error of the task queue reads in HTTP; the first class that fits counts.
 _STATUS: tuple[tuple[type[Exception], int], ...] = (
@@ -90,9 +87,7 @@ def _refused(error: Exception) -> ResponseReturnValue:
 
 def _no_task(error: TaskNotFound) -> ResponseReturnValue:
     asked = (request.view_args or {}).get("task_id", "")
-    return _answer(
-        404, f"{sentence(error)} Check the id, or look for it in the list.", f"No task {asked[:40]}"
-    )
+    return _answer(404, f"{sentence(error)} Check the id, or look for it in the list.", f"No task {asked[:40]}")
 
 
 def _redis_down(error: ResultStoreUnavailable) -> ResponseReturnValue:

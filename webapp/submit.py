@@ -39,10 +39,8 @@ def send() -> ResponseReturnValue:
     chosen = _chosen(functions, name)
     as_json = chosen is None or "json" in request.form
     call = Call(name)
-    if as_json or chosen is None:
-        arguments = [_read_json_field(call)]
-    else:
-        arguments = read_arguments(chosen, request.form, call)
+    by_field = None if as_json else chosen
+    arguments = read_arguments(by_field, request.form, call) if by_field else [_read_json_field(call)]
     options = read_options(request.form, call)
     problem = _name_problem(name)
     if not problem and not any(one.error for one in [*arguments, *options]):

@@ -142,9 +142,7 @@ def test_a_form_sent_from_another_site_is_refused(web: Web) -> None:
     assert answer.status_code == 403
 
 
-@pytest.mark.parametrize(
-    "origin", ["http://evil.example", "http://127.0.0.1.evil.example:8000", "null", None]
-)
+@pytest.mark.parametrize("origin", ["http://evil.example", "http://127.0.0.1.evil.example:8000", "null", None])
 def test_a_websocket_of_a_foreign_origin_is_refused(web: Web, origin: str | None) -> None:
     headers = {**UPGRADE, **({"Origin": origin} if origin else {})}
 
@@ -203,9 +201,7 @@ def test_a_host_name_of_somebody_else_is_refused(web: Web) -> None:
         ({"secret_key": "short"}, "short or easily guessed"),
     ],
 )
-def test_it_does_not_start_half_locked(
-    redis_server: EmbeddedRedis, settings: dict[str, Any], remedy: str
-) -> None:
+def test_it_does_not_start_half_locked(redis_server: EmbeddedRedis, settings: dict[str, Any], remedy: str) -> None:
     with pytest.raises(ConfigError, match=remedy):
         Web(redis_server.url, **settings)
 
