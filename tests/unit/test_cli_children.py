@@ -45,9 +45,7 @@ def is_alive(pid: int) -> bool:
     return True
 
 
-def test_a_killed_child_is_started_again(
-    child: Child, said: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_killed_child_is_started_again(child: Child, said: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(children, "_FIRST_PAUSE", 0.01)
     child.start()
     first = child.pid
@@ -104,9 +102,7 @@ def test_a_redis_url_of_ours_replaces_the_single_settings() -> None:
 
 def test_a_child_that_will_not_stop_is_killed(tmp_path: Path, said: list[str]) -> None:
     ready = tmp_path / "ready"
-    code = (
-        f"import signal, time; signal.signal(15, signal.SIG_IGN); open({str(ready)!r}, 'w'); time.sleep(600)"
-    )
+    code = f"import signal, time; signal.signal(15, signal.SIG_IGN); open({str(ready)!r}, 'w'); time.sleep(600)"
     child = Child("stubborn", [sys.executable, "-c", code], {}, said.append)
     child.start()
     pid = child.pid

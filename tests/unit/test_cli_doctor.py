@@ -56,10 +56,7 @@ def test_fewer_partitions_than_workers() -> None:
 
 
 def test_a_kafka_that_nobody_has_used_yet() -> None:
-    assert (
-        bad(list(kafka_checks({"brokers": 3, "topics": {}, "group_lag": None}, load_settings({}), workers=0)))
-        == []
-    )
+    assert bad(list(kafka_checks({"brokers": 3, "topics": {}, "group_lag": None}, load_settings({}), workers=0))) == []
 
 
 def test_no_worker() -> None:
