@@ -27,18 +27,24 @@ def _setting(default: Any, help_text: str, *, secret: bool = False) -> Any:
 class Settings:
     """Every setting of clients, workers and the web; build it with :func:`load_settings`."""
 
-    kafka_servers: tuple[str, ...] = _setting(("localhost:9092",), "Kafka bootstrap servers, HOST:PORT, comma separated")
+    kafka_servers: tuple[str, ...] = _setting(
+        ("localhost:9092",), "Kafka bootstrap servers, HOST:PORT, comma separated"
+    )
     kafka_security_protocol: str = _setting("PLAINTEXT", "PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL")
     kafka_sasl_mechanism: str | None = _setting(None, "PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512")
     kafka_username: str | None = _setting(None, "user name for SASL")
     kafka_password: str | None = _setting(None, "password for SASL", secret=True)
-    kafka_ssl_cafile: str | None = _setting(None, "file with the CA certificates that Kafka's certificate must chain to")
+    kafka_ssl_cafile: str | None = _setting(
+        None, "file with the CA certificates that Kafka's certificate must chain to"
+    )
     topic: str = _setting("yadtq_tasks", "topic of the default queue; other queues use <topic>.<queue>")
     dead_topic: str = _setting("yadtq_dead", "topic for records that cannot be trusted or read")
     group_id: str = _setting("yadtq", "Kafka consumer group of the workers")
     partitions: int = _setting(12, "partitions of a topic when YADTQ creates it")
     replication_factor: int = _setting(-1, "replicas of a topic when YADTQ creates it; -1 is the broker's default")
-    redis_url: str | None = _setting(None, "Redis as redis://, rediss:// or unix://; instead of the redis_… settings", secret=True)
+    redis_url: str | None = _setting(
+        None, "Redis as redis://, rediss:// or unix://; instead of the redis_… settings", secret=True
+    )
     redis_host: str = _setting("localhost", "Redis host")
     redis_port: int = _setting(6379, "Redis port")
     redis_db: int = _setting(0, "Redis database number")
@@ -50,7 +56,9 @@ class Settings:
     signing: str = _setting("auto", "auto (required unless Kafka is on loopback), required, or off (loopback only)")
     result_ttl: float = _setting(86_400.0, "seconds a finished task and its result are kept (at least 2 h)")
     failed_ttl: float = _setting(1_209_600.0, "seconds a failed task is kept")
-    topic_retention: float = _setting(604_800.0, "seconds Kafka keeps the topics' records; cancelled tasks leave a marker as long")
+    topic_retention: float = _setting(
+        604_800.0, "seconds Kafka keeps the topics' records; cancelled tasks leave a marker as long"
+    )
     durable: bool = _setting(False, "wait on each submit until Redis has written it to disk (Redis >= 7.2)")
     retries: int = _setting(3, "attempts after the first, where the task or the submit does not say")
     retry_backoff: float = _setting(1.0, "seconds before the first retry at most; doubles each time, with full jitter")
@@ -62,7 +70,9 @@ class Settings:
     time_scale: float = _setting(1.0, "factor on the engine's own times (beat 5 s, offline 30 s …); for tests")
     web_host: str = _setting("127.0.0.1", "address the web listens on")
     web_port: int = _setting(8000, "port the web listens on")
-    web_url: str | None = _setting(None, "the web's address as browsers see it; its origin is the one websockets may come from")
+    web_url: str | None = _setting(
+        None, "the web's address as browsers see it; its origin is the one websockets may come from"
+    )
     secret_key: str | None = _setting(None, "key of the web's signed cookies, at least 32 characters", secret=True)
     api_token: str | None = _setting(None, "bearer token accepted by the JSON API", secret=True)
     live_poll: float = _setting(1.0, "seconds between the live pages' own looks at Redis")
@@ -130,7 +140,9 @@ def _from_environment(environ: Mapping[str, str], types: Mapping[str, Any]) -> d
     if stray:
         raise ConfigError(f"unknown environment variable {stray[0]}; docs/settings.md lists all of them")
     if "redis_url" in found and {"redis_host", "redis_port"} & set(found):
-        raise ConfigError("YADTQ_REDIS_URL is set together with YADTQ_REDIS_HOST or YADTQ_REDIS_PORT; set one or the other")
+        raise ConfigError(
+            "YADTQ_REDIS_URL is set together with YADTQ_REDIS_HOST or YADTQ_REDIS_PORT; set one or the other"
+        )
     return found
 
 
@@ -170,7 +182,16 @@ def _is_loopback(server: str) -> bool:
 
 def _check(settings: Settings) -> None:
     """Refuse values that cannot work, naming the setting."""
-    positive = ("partitions", "concurrency", "result_ttl", "failed_ttl", "topic_retention", "time_scale", "live_poll", "retry_backoff_max")
+    positive = (
+        "partitions",
+        "concurrency",
+        "result_ttl",
+        "failed_ttl",
+        "topic_retention",
+        "time_scale",
+        "live_poll",
+        "retry_backoff_max",
+    )
     for name in positive:
         if getattr(settings, name) <= 0:
             raise ConfigError(f"{name} must be greater than 0, not {getattr(settings, name)}")
@@ -198,9 +219,13 @@ def _check_signing(settings: Settings) -> None:
     for key in settings.signing_keys:
         key_id, _, secret = key.partition(":")
         if not key_id or len(secret) < 16:
-            raise ConfigError(f"signing key {key_id or '?'!r} must be ID:SECRET with a secret of at least 16 characters")
+            raise ConfigError(
+                f"signing key {key_id or '?'!r} must be ID:SECRET with a secret of at least 16 characters"
+            )
     if settings.signing == "off" and not all(map(_is_loopback, settings.kafka_servers)):
-        raise ConfigError(f"signing=off is only for a Kafka on this machine, not for {settings.kafka_address}; set YADTQ_SIGNING_KEYS")
+        raise ConfigError(
+            f"signing=off is only for a Kafka on this machine, not for {settings.kafka_address}; set YADTQ_SIGNING_KEYS"
+        )
     if settings.signing_required and not settings.signing_keys:
         raise ConfigError(
             f"Kafka at {settings.kafka_address} is not on this machine, so tasks must be signed: set YADTQ_SIGNING_KEYS=ID:SECRET, the same for clients and workers"

@@ -81,6 +81,14 @@ def test_one_worker_serves_several_queues_also_with_a_colon_in_a_name(open_house
     assert [result.queue for result in house.ended([in_default, in_media])] == ["default", "media:large"]
 
 
+def test_queues_with_nearly_the_same_name_are_queues_of_their_own(open_house: Open) -> None:
+    """Kafka takes a dot and an underscore in topic names for the same."""
+    house, queues = open_house(partitions=1), ["media.big", "media_big", "media-big", "media:big"]
+    ids = [house.client.options(queue=queue).submit("add", 1, 1) for queue in queues]
+    house.worker({"add": add}, queues=queues)
+    assert [result.queue for result in house.ended(ids)] == queues
+
+
 def test_what_was_cancelled_or_has_expired_before_a_worker_came_is_not_run(open_house: Open) -> None:
     house, crowd = open_house(), Crowd()
     crowd.gate.opened.set()

@@ -60,7 +60,10 @@ class TaskClient:
             key: a repeat with the same key and task name returns the first one's id while that task is kept.
         """
         given = {"queue": queue, "delay": delay, "retries": retries, "timeout": timeout, "expires": expires, "key": key}
-        return TaskSubmitter(self, _checked(replace(TaskOptions(), **{name: value for name, value in given.items() if value is not None})))
+        return TaskSubmitter(
+            self,
+            _checked(replace(TaskOptions(), **{name: value for name, value in given.items() if value is not None})),
+        )
 
     def submit(self, name: str, /, *args: Any, **kwargs: Any) -> str:
         """Accept a task and return its id as soon as Redis has it; Kafka follows, also when it is down now.
@@ -98,7 +101,9 @@ class TaskClient:
             while not (result := self.get_result(task_id)).done:
                 left = deadline - time.monotonic()
                 if left <= 0:
-                    raise ResultTimeout(f"task {task_id} is still {result.status} after {timeout:g} s; it goes on, ask again later")
+                    raise ResultTimeout(
+                        f"task {task_id} is still {result.status} after {timeout:g} s; it goes on, ask again later"
+                    )
                 watcher.wait(min(left, LOOK_AGAIN))
         return result
 
@@ -114,7 +119,9 @@ class TaskClient:
             return TaskStatus.PROCESSING
         found = _known(task_id, status)
         if found is not TaskStatus.CANCELLED and found not in CANCELLABLE:
-            raise IllegalMove(f"task {task_id} has already ended: {found}; only one that waits or runs can be cancelled")
+            raise IllegalMove(
+                f"task {task_id} has already ended: {found}; only one that waits or runs can be cancelled"
+            )
         return found
 
     def retry(self, task_id: str) -> TaskStatus:
@@ -169,7 +176,9 @@ class TaskClient:
         expires_at = None if options.expires is None else time.time() + options.expires
         new, bodies = [], []
         for name, args, kwargs in calls:
-            task = Task(new_id(), check_name("task", name), tuple(args), kwargs, options.retries, options.timeout, expires_at)
+            task = Task(
+                new_id(), check_name("task", name), tuple(args), kwargs, options.retries, options.timeout, expires_at
+            )
             body = self._broker.codec.pack(task)
             bodies.append(body)
             new.append(self._new_task(task, topic, body, options))
@@ -182,7 +191,9 @@ class TaskClient:
         args_json = arguments_json(task.args, task.kwargs)
         shown = "" if args_json else preview(task.args, task.kwargs)
         envelope = self._broker.codec.seal(topic, body)
-        return NewTask(task.id, task.name, options.queue, envelope, args_json, shown, options.delay, options.expires, options.key)
+        return NewTask(
+            task.id, task.name, options.queue, envelope, args_json, shown, options.delay, options.expires, options.key
+        )
 
     def _enqueue(self, new: Sequence[NewTask]) -> tuple[int, list[str]]:
         unanswered = False
@@ -206,11 +217,15 @@ class TaskClient:
                 raise SubmitUncertain(sentence, new[0].id) from error
             raise
 
-    def _publish(self, topic: str, new: Sequence[NewTask], bodies: Sequence[bytes], ids: Sequence[str], now: int) -> None:
+    def _publish(
+        self, topic: str, new: Sequence[NewTask], bodies: Sequence[bytes], ids: Sequence[str], now: int
+    ) -> None:
         headers = (task.envelope.partition(b"\n")[0] for task in new)
         rows = zip(new, bodies, headers, ids, strict=True)
         # Where an idempotency key gave an earlier id there is nothing to send.
-        self._publisher.publish([Record(task.id, 1, topic, body, header, now) for task, body, header, kept in rows if kept == task.id])
+        self._publisher.publish(
+            [Record(task.id, 1, topic, body, header, now) for task, body, header, kept in rows if kept == task.id]
+        )
 
 
 class TaskSubmitter:
@@ -235,7 +250,9 @@ def _checked(options: TaskOptions) -> TaskOptions:
     check_name("queue", options.queue)
     for name in ("delay", "retries", "timeout", "expires"):
         value = getattr(options, name)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0):
+        if value is not None and (
+            isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0
+        ):
             raise ConfigError(f"{name}={value!r} must be a number of 0 or more")
     if options.retries is not None and not isinstance(options.retries, int):
         raise ConfigError(f"retries={options.retries!r} must be a whole number")

@@ -27,7 +27,11 @@ _KINDS = {
 def task(function: F) -> F: ...
 @overload
 def task(
-    *, name: str | None = None, retries: int | None = None, timeout: float | None = None, no_retry: Iterable[type[BaseException]] = ()
+    *,
+    name: str | None = None,
+    retries: int | None = None,
+    timeout: float | None = None,
+    no_retry: Iterable[type[BaseException]] = (),
 ) -> Callable[[F], F]: ...
 def task(
     function: F | None = None,
@@ -63,13 +67,19 @@ def is_task(value: Any) -> bool:
     return callable(value) and hasattr(value, _OPTIONS)
 
 
-def build_functions(handlers: Mapping[str, Callable[..., Any]] | Iterable[Callable[..., Any]]) -> dict[str, TaskFunction]:
+def build_functions(
+    handlers: Mapping[str, Callable[..., Any]] | Iterable[Callable[..., Any]],
+) -> dict[str, TaskFunction]:
     """Functions by name, from a dict of handlers or from functions marked with ``@task``.
 
     Raises:
         InvalidName, ConfigError: a name that cannot be used, or a handler that is not callable.
     """
-    pairs = handlers.items() if isinstance(handlers, Mapping) else ((task_name(function), function) for function in handlers)
+    pairs = (
+        handlers.items()
+        if isinstance(handlers, Mapping)
+        else ((task_name(function), function) for function in handlers)
+    )
     return {check_name("task", name): _task_function(name, function) for name, function in pairs}
 
 
@@ -82,7 +92,9 @@ def _task_function(name: str, function: Callable[..., Any]) -> TaskFunction:
     if not callable(function):
         raise ConfigError(f"the handler of task {name!r} is a {type(function).__name__}, not a function")
     if inspect.iscoroutinefunction(function):
-        raise ConfigError(f"task {name!r} is an async function, which workers cannot run yet; make it a plain one, e.g. with asyncio.run inside")
+        raise ConfigError(
+            f"task {name!r} is an async function, which workers cannot run yet; make it a plain one, e.g. with asyncio.run inside"
+        )
     options = getattr(function, _OPTIONS, {})
     try:
         signature = inspect.signature(function)
@@ -103,12 +115,21 @@ def describe_function(function: TaskFunction) -> dict[str, Any]:
     """What a worker announces of a function: name, first paragraph of its doc, parameters."""
     doc = (inspect.getdoc(function.function) or "").split("\n\n")[0]
     shown = [p for p in function.signature.parameters.values() if p.name != CONTEXT_NAME]
-    return {"name": function.name, "doc": " ".join(doc.split())[:500], "params": [_describe_parameter(p) for p in shown]}
+    return {
+        "name": function.name,
+        "doc": " ".join(doc.split())[:500],
+        "params": [_describe_parameter(p) for p in shown],
+    }
 
 
 def _describe_parameter(parameter: inspect.Parameter) -> dict[str, Any]:
     required = parameter.default is inspect.Parameter.empty and _KINDS[parameter.kind] in ("positional", "keyword")
-    described = {"name": parameter.name, "kind": _KINDS[parameter.kind], "annotation": _annotation(parameter), "required": required}
+    described = {
+        "name": parameter.name,
+        "kind": _KINDS[parameter.kind],
+        "annotation": _annotation(parameter),
+        "required": required,
+    }
     if parameter.default is not inspect.Parameter.empty and _is_json(parameter.default):
         described["default"] = parameter.default
     return described

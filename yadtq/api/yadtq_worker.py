@@ -98,7 +98,9 @@ class TaskWorker:
     def _wire(self, slots: int, executor: Executor, about: About) -> None:
         store, broker = self._store, self._broker
         self._intake = Intake(self._queue_of, store.settings.time_scale, lambda: self._claimer.wake())
-        self._recovery = Recovery(store, broker, self.name, self._rewind.set, lambda delivery: self._finisher.put(delivery))
+        self._recovery = Recovery(
+            store, broker, self.name, self._rewind.set, lambda delivery: self._finisher.put(delivery)
+        )
         self._lease = Lease(self._intake.settle, self._recovery.new_era)
         self._pool: ThreadPool[Delivery] = ThreadPool(slots, executor.execute)
         self._claimer = Claimer(store, broker, self._intake, self._lease, self._pool, self.name, self._recovery.fenced)
@@ -121,14 +123,23 @@ class TaskWorker:
         partitions: dict[str, list[int]] = {}
         for topic, partition in sorted(self._assigned):
             partitions.setdefault(topic, []).append(partition)
-        return {"partitions": partitions, "done": self._finisher.done, "failed": self._finisher.failed, "stopping": self._stop.is_set()}
+        return {
+            "partitions": partitions,
+            "done": self._finisher.done,
+            "failed": self._finisher.failed,
+            "stopping": self._stop.is_set(),
+        }
 
     # -- starting and stopping ------------------------------------------------------------------------
 
     def run(self) -> None:
         """Work until :meth:`stop`, or until SIGTERM or SIGINT where this is the main thread; a second signal ends it at once."""
         in_main = threading.current_thread() is threading.main_thread()
-        previous = {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)} if in_main else {}
+        previous = (
+            {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+            if in_main
+            else {}
+        )
         try:
             self._work()
         finally:
@@ -136,7 +147,15 @@ class TaskWorker:
                 signal.signal(number, handler)
 
     def start(self) -> TaskWorker:
-        """Work in a thread of its own; returns at once. See :meth:`wait_ready`."""
+        """Work in a thread of its own; returns at once, see :meth:`wait_ready`. Starting twice starts once.
+
+        Raises:
+            ConfigError: it has been stopped; make a new worker.
+        """
+        if self._stop.is_set():
+            raise ConfigError(f"worker {self.name} has been stopped and cannot be started again; make a new TaskWorker")
+        if self._thread is not None:
+            return self
         self._thread = threading.Thread(target=self._work, name=f"yadtq-worker-{self.name}", daemon=True)
         self._thread.start()
         return self
@@ -155,7 +174,9 @@ class TaskWorker:
         if self._stop.is_set():
             self._abort.set()
             return
-        logger.info("worker %s stops on %s; running tasks have %g s", self.name, signal.Signals(number).name, self._grace)
+        logger.info(
+            "worker %s stops on %s; running tasks have %g s", self.name, signal.Signals(number).name, self._grace
+        )
         self._stop.set()
 
     # -- the loop ---------------------------------------------------------------------------------------
@@ -172,7 +193,9 @@ class TaskWorker:
 
     def _connect(self) -> bool:
         """Redis first, then Kafka, each with growing pauses; False when stopped meanwhile."""
-        logger.info("worker %s: queues %s, %d slots", self.name, ", ".join(self._queue_of.values()), len(self._pool.slots))
+        logger.info(
+            "worker %s: queues %s, %d slots", self.name, ", ".join(self._queue_of.values()), len(self._pool.slots)
+        )
         pause, redis_log = 0.1, OutageLog(logger, "the worker tries again")
         while not self._stop.is_set():
             try:
@@ -194,7 +217,9 @@ class TaskWorker:
     def _start_threads(self) -> None:
         self._pool.start()
         for part in (self._claimer, self._finisher, self._heartbeat, self._keeper):
-            thread = threading.Thread(target=self._guarded, args=(part.loop,), name=f"yadtq-{type(part).__name__.lower()}", daemon=True)
+            thread = threading.Thread(
+                target=self._guarded, args=(part.loop,), name=f"yadtq-{type(part).__name__.lower()}", daemon=True
+            )
             thread.start()
             self._threads.append(thread)
 
@@ -280,7 +305,9 @@ class TaskWorker:
             self._hand_back(unbegun)
         self._poll_until(lambda: self._abort.is_set() or time.monotonic() > deadline or not self._lease.held)
         if self._lease.held:
-            logger.warning("worker %s hands back %d tasks that did not finish in time", self.name, len(self._lease.held))
+            logger.warning(
+                "worker %s hands back %d tasks that did not finish in time", self.name, len(self._lease.held)
+            )
             self._hand_back(list(self._lease.held.values()))
         self._settle_last(deadline + 1.5)
 

@@ -63,7 +63,9 @@ class Accounts:
         return User(name, row[b"password"].decode(), row[b"role"].decode()) if row else None
 
     def has_users(self) -> bool:
-        found = self._store.guard(lambda: next(self._client.scan_iter(match=_escape(self._store.key("user:")) + "*", count=1000), None))
+        found = self._store.guard(
+            lambda: next(self._client.scan_iter(match=_escape(self._store.key("user:")) + "*", count=1000), None)
+        )
         return found is not None
 
     def create_session(self, user: str, role: str, ttl: float) -> str:

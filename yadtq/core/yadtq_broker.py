@@ -8,7 +8,15 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from kafka import AsyncConsumerRebalanceListener, KafkaAdminClient, KafkaConsumer, KafkaProducer, OffsetAndMetadata, OffsetSpec, TopicPartition
+from kafka import (
+    AsyncConsumerRebalanceListener,
+    KafkaAdminClient,
+    KafkaConsumer,
+    KafkaProducer,
+    OffsetAndMetadata,
+    OffsetSpec,
+    TopicPartition,
+)
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import KafkaError, SaslAuthenticationFailedError, TopicAlreadyExistsError
 
@@ -107,7 +115,9 @@ class Broker:
         where = f"Kafka at {self.settings.kafka_address}"
         if isinstance(error, SaslAuthenticationFailedError):
             return f"{where} refused the user name or password; check kafka_username, kafka_password and kafka_sasl_mechanism"
-        return f"{where} cannot be reached; start Kafka there or set YADTQ_KAFKA_SERVERS ({type(error).__name__}: {error})"
+        return (
+            f"{where} cannot be reached; start Kafka there or set YADTQ_KAFKA_SERVERS ({type(error).__name__}: {error})"
+        )
 
     def _admin(self) -> KafkaAdminClient:
         return KafkaAdminClient(**self._connection())
@@ -166,7 +176,9 @@ class Broker:
                 )
             return self._producer
 
-    def send(self, record: Record, acknowledged: Callable[[int, int], None], failed: Callable[[BaseException], None]) -> None:
+    def send(
+        self, record: Record, acknowledged: Callable[[int, int], None], failed: Callable[[BaseException], None]
+    ) -> None:
         """Hand a record to the producer; one of the two is called later, on its IO thread, with (partition, offset) or the error.
 
         Raises:
@@ -198,7 +210,11 @@ class Broker:
             self.ensure_topics([self.settings.dead_topic])
             future = self.producer().send(self.settings.dead_topic, body, key=received.key, headers=headers)
             future.add_callback(lambda _meta: done())
-            future.add_errback(lambda error: logger.error("could not keep a rejected record of %s: %s; it is read again later", topic, error))
+            future.add_errback(
+                lambda error: logger.error(
+                    "could not keep a rejected record of %s: %s; it is read again later", topic, error
+                )
+            )
 
         self._guard(run)
 
@@ -273,7 +289,12 @@ class Broker:
             committed = admin.list_group_offsets(self.settings.group_id)
             found = committed[self.settings.group_id]
             return {
-                (tp.topic, tp.partition): (first[tp].offset, max(found[tp].offset, 0) if tp in found else 0, end[tp].offset) for tp in partitions
+                (tp.topic, tp.partition): (
+                    first[tp].offset,
+                    max(found[tp].offset, 0) if tp in found else 0,
+                    end[tp].offset,
+                )
+                for tp in partitions
             }
 
         return self._with_admin(run)
@@ -282,7 +303,11 @@ class Broker:
         """What `yadtq doctor` shows: brokers, topics and their partitions, version; raises BrokerUnavailable."""
 
         def run(admin: KafkaAdminClient) -> dict[str, Any]:
-            topics = [topic for topic in admin.list_topics() if topic == self.settings.topic or topic.startswith(self.settings.topic + ".")]
+            topics = [
+                topic
+                for topic in admin.list_topics()
+                if topic == self.settings.topic or topic.startswith(self.settings.topic + ".")
+            ]
             cluster = admin.describe_cluster()
             partitions = _partitions_of(admin, topics)
             counts = {topic: sum(tp.topic == topic for tp in partitions) for topic in topics}
@@ -296,7 +321,9 @@ class Broker:
 
 def _partitions_of(admin: KafkaAdminClient, topics: Sequence[str]) -> list[TopicPartition]:
     described = admin.describe_topics(list(topics)) if topics else []
-    return [TopicPartition(topic["name"], part["partition_index"]) for topic in described for part in topic["partitions"]]
+    return [
+        TopicPartition(topic["name"], part["partition_index"]) for topic in described for part in topic["partitions"]
+    ]
 
 
 def _received(record: Any) -> Received:
@@ -317,7 +344,10 @@ class _Listener(AsyncConsumerRebalanceListener):  # type: ignore[misc]
             try:
                 await self._consumer.commit_async(_commit_form(offsets))
             except KafkaError as error:
-                logger.info("the last commit before a rebalance was refused (%s); the next owner hears that the tasks are done", error)
+                logger.info(
+                    "the last commit before a rebalance was refused (%s); the next owner hears that the tasks are done",
+                    error,
+                )
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """The poll loop meets new partitions with their first records."""
@@ -333,7 +363,9 @@ def _commit_form(offsets: Mapping[tuple[str, int], int]) -> dict[TopicPartition,
 class TaskConsumer:
     """A group member; only the poll thread may use it."""
 
-    def __init__(self, consumer: KafkaConsumer, topics: Sequence[str], handler: RebalanceHandler, guard: Callable[..., Any]) -> None:
+    def __init__(
+        self, consumer: KafkaConsumer, topics: Sequence[str], handler: RebalanceHandler, guard: Callable[..., Any]
+    ) -> None:
         self._consumer = consumer
         self._guard = guard
         consumer.subscribe(topics=list(topics), listener=_Listener(consumer, handler))
@@ -357,7 +389,9 @@ class TaskConsumer:
         assigned = self._consumer.assignment()
         self._consumer.resume(*(TopicPartition(*tp) for tp in partitions if tp in assigned))
 
-    def commit(self, offsets: Mapping[tuple[str, int], int], confirmed: Callable[[Mapping[tuple[str, int], int]], None]) -> None:
+    def commit(
+        self, offsets: Mapping[tuple[str, int], int], confirmed: Callable[[Mapping[tuple[str, int], int]], None]
+    ) -> None:
         """Commit without waiting; ``confirmed`` is called on the IO thread when Kafka has accepted it."""
 
         def answered(_offsets: Any, response: Any) -> None:

@@ -47,7 +47,14 @@ class Claimer:
     """One thread that claims as much as the pool can soon run, and nothing once told to stop."""
 
     def __init__(
-        self, store: ResultStore, broker: Broker, intake: Intake, lease: Lease, pool: ThreadPool[Delivery], name: str, fenced: Callable[[str], None]
+        self,
+        store: ResultStore,
+        broker: Broker,
+        intake: Intake,
+        lease: Lease,
+        pool: ThreadPool[Delivery],
+        name: str,
+        fenced: Callable[[str], None],
     ) -> None:
         self._store = store
         self._broker = broker
@@ -194,4 +201,14 @@ def lost_row(broker: Broker, delivery: Delivery) -> tuple[object, ...]:
     envelope = broker.codec.seal(delivery.state.position[0], delivery.body)
     expires = "" if task.expires_at is None else int(task.expires_at * 1000)
     args = arguments_json(task.args, task.kwargs)
-    return (task.id, delivery.gen, task.name, delivery.state.queue, delivery.timestamp, expires, envelope, args, preview(task.args, task.kwargs))
+    return (
+        task.id,
+        delivery.gen,
+        task.name,
+        delivery.state.queue,
+        delivery.timestamp,
+        expires,
+        envelope,
+        args,
+        preview(task.args, task.kwargs),
+    )

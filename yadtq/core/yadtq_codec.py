@@ -26,7 +26,9 @@ INLINE_LIMIT = 2 * 1024  # bytes up to which an envelope also stays in Redis
 MAX_DEPTH = 32
 SMALL = 64  # bytes; a longer value would turn a Redis row from a listpack into a hash table
 HEADER = "yadtq"  # the one Kafka header: GEN:KEYID:HEXMAC
-SECRET_NAMES = re.compile(r"pass(word|wd|phrase)?$|secret|token|api_?key|credential|cookie|authorization", re.IGNORECASE)
+SECRET_NAMES = re.compile(
+    r"pass(word|wd|phrase)?$|secret|token|api_?key|credential|cookie|authorization", re.IGNORECASE
+)
 MASK = "••••••"
 _LONG_INTEGER = re.compile(rb"\d{19}")  # orjson reads integers over 64 bits as floats, the standard library exactly
 
@@ -71,7 +73,9 @@ def _check_json(value: Any, where: str, depth: int) -> None:
         for index, item in enumerate(value):
             _check_json(item, f"{where}[{index}]", depth - 1)
     else:
-        raise TaskNotSerializable(f"{where} is of type {type(value).__name__}, which is not JSON; pass text, numbers, lists or dicts")
+        raise TaskNotSerializable(
+            f"{where} is of type {type(value).__name__}, which is not JSON; pass text, numbers, lists or dicts"
+        )
 
 
 def _check_text(text: str, where: str) -> None:
@@ -229,8 +233,16 @@ def parse(body: bytes) -> Task:
         task_id, name, args, kwargs, opts = data["id"], data["name"], data["args"], data["kwargs"], data["opts"]
     except (KeyError, TypeError) as error:
         raise RejectedRecord("wrong shape: v, id, name, args, kwargs and opts are needed") from error
-    if not (_is_name(task_id) and _is_name(name) and isinstance(args, list) and isinstance(kwargs, dict) and isinstance(opts, dict)):
-        raise RejectedRecord("wrong shape: a field has the wrong type or a name other characters than A-Z a-z 0-9 _ . : -")
+    if not (
+        _is_name(task_id)
+        and _is_name(name)
+        and isinstance(args, list)
+        and isinstance(kwargs, dict)
+        and isinstance(opts, dict)
+    ):
+        raise RejectedRecord(
+            "wrong shape: a field has the wrong type or a name other characters than A-Z a-z 0-9 _ . : -"
+        )
     if not opts:
         return Task(task_id, name, tuple(args), kwargs)
     retries, timeout, expires_at = opts.get("retries"), opts.get("timeout"), opts.get("expires_at")

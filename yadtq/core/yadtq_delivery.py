@@ -28,9 +28,26 @@ class PartitionState:
 class Delivery:
     """One record, and the run made of it."""
 
-    __slots__ = ("attempt", "body", "claimed_at", "fence", "finished_at", "gen", "header", "key", "offset", "outcome", "state", "task", "timestamp", "token")
+    __slots__ = (
+        "attempt",
+        "body",
+        "claimed_at",
+        "fence",
+        "finished_at",
+        "gen",
+        "header",
+        "key",
+        "offset",
+        "outcome",
+        "state",
+        "task",
+        "timestamp",
+        "token",
+    )
 
-    def __init__(self, state: PartitionState, offset: int, key: bytes | None, body: bytes, header: bytes | None, timestamp: int) -> None:
+    def __init__(
+        self, state: PartitionState, offset: int, key: bytes | None, body: bytes, header: bytes | None, timestamp: int
+    ) -> None:
         self.state = state
         self.offset = offset
         self.key = key

@@ -65,7 +65,9 @@ class TaskContext:
 class Executor:
     """Runs deliveries with a worker's functions."""
 
-    def __init__(self, functions: Mapping[str, TaskFunction], settings: Settings, ended: Callable[[Delivery], None]) -> None:
+    def __init__(
+        self, functions: Mapping[str, TaskFunction], settings: Settings, ended: Callable[[Delivery], None]
+    ) -> None:
         self._functions = functions
         self._settings = settings
         self._ended = ended
@@ -84,11 +86,17 @@ class Executor:
 
     def _hand_back(self, task: Task) -> Outcome:
         known = ", ".join(sorted(self._functions)) or "none"
-        return Outcome(OutcomeKind.HANDBACK, reason=Reason.UNKNOWN_TASK, error=f"no worker knows {task.name}; this one knows {known}")
+        return Outcome(
+            OutcomeKind.HANDBACK,
+            reason=Reason.UNKNOWN_TASK,
+            error=f"no worker knows {task.name}; this one knows {known}",
+        )
 
     def _run(self, function: TaskFunction, task: Task, delivery: Delivery, slot: Slot[Delivery]) -> Outcome:
         timeout = function.timeout if task.timeout is None else task.timeout
-        kwargs = {**task.kwargs, CONTEXT_NAME: TaskContext(delivery, task, slot)} if function.wants_context else task.kwargs
+        kwargs = (
+            {**task.kwargs, CONTEXT_NAME: TaskContext(delivery, task, slot)} if function.wants_context else task.kwargs
+        )
         try:
             slot.begin(delivery, timeout)
             try:
@@ -101,7 +109,9 @@ class Executor:
         except (Exception, SystemExit) as error:
             misfit = function.fits(task.args, task.kwargs) if isinstance(error, TypeError) else ""
             if misfit:
-                return Outcome(OutcomeKind.FAILED, reason=Reason.REJECTED, error=f"arguments do not fit {task.name}: {misfit}")
+                return Outcome(
+                    OutcomeKind.FAILED, reason=Reason.REJECTED, error=f"arguments do not fit {task.name}: {misfit}"
+                )
             return self._judge(function, task, delivery.attempt, error, timeout)
 
     def _encode(self, task: Task, result: Any) -> Outcome:
@@ -114,7 +124,9 @@ class Executor:
             return Outcome(OutcomeKind.FAILED, reason=Reason.ERROR, error=sentence)
         return Outcome(OutcomeKind.SUCCESS, result=data)
 
-    def _judge(self, function: TaskFunction, task: Task, attempt: int, error: BaseException, timeout: float | None) -> Outcome:
+    def _judge(
+        self, function: TaskFunction, task: Task, attempt: int, error: BaseException, timeout: float | None
+    ) -> Outcome:
         """What follows from an error: another attempt, or the end."""
         policy = self._policy(function, task)
         timed_out = isinstance(error, TaskTimeout)

@@ -68,7 +68,10 @@ class Finisher:
         reply = self._lease.ask(lambda: self._store.finish(self._lease.inc, runs))
         for delivery, answer in zip(batch, reply.items, strict=True):
             if answer == b"FENCED":
-                logger.warning("the outcome of task %s came too late and was dropped: another run has it", delivery.task and delivery.task.id)
+                logger.warning(
+                    "the outcome of task %s came too late and was dropped: another run has it",
+                    delivery.task and delivery.task.id,
+                )
             self._count(delivery.outcome)
         self._lease.forget(delivery.token for delivery in batch)
         self._lease.finished(batch)
@@ -85,7 +88,16 @@ class Finisher:
         assert task is not None and outcome is not None
         if outcome.kind is OutcomeKind.SUCCESS:
             short = len(outcome.result) <= SMALL
-            return (task.id, delivery.token, "success", outcome.result if short else b"", b"" if short else outcome.result, "", 0, "")
+            return (
+                task.id,
+                delivery.token,
+                "success",
+                outcome.result if short else b"",
+                b"" if short else outcome.result,
+                "",
+                0,
+                "",
+            )
         reason = outcome.reason.value if outcome.reason else ""
         history = json.dumps(
             {
@@ -98,4 +110,13 @@ class Finisher:
                 "traceback": outcome.traceback,
             }
         )
-        return (task.id, delivery.token, outcome.kind.value, shorten(outcome.error), "", reason, seconds_to_ms(outcome.delay), history)
+        return (
+            task.id,
+            delivery.token,
+            outcome.kind.value,
+            shorten(outcome.error),
+            "",
+            reason,
+            seconds_to_ms(outcome.delay),
+            history,
+        )

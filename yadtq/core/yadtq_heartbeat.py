@@ -41,7 +41,13 @@ class Heartbeat:
     """One thread that beats; ``state`` gives what changes from beat to beat."""
 
     def __init__(
-        self, store: ResultStore, lease: Lease, pool: ThreadPool[Delivery], about: About, state: Callable[[], dict[str, Any]], fenced: Callable[[str], None]
+        self,
+        store: ResultStore,
+        lease: Lease,
+        pool: ThreadPool[Delivery],
+        about: About,
+        state: Callable[[], dict[str, Any]],
+        fenced: Callable[[str], None],
     ) -> None:
         self._store = store
         self._lease = lease

@@ -49,7 +49,9 @@ class Intake(RebalanceHandler):
             window, buffer = state.window, state.buffer
             for record in records:
                 if window.receive(record.offset):
-                    buffer.append(Delivery(state, record.offset, record.key, record.body, record.header, record.timestamp))
+                    buffer.append(
+                        Delivery(state, record.offset, record.key, record.body, record.header, record.timestamp)
+                    )
                     self._buffered += 1
                     self._bytes += len(record.body)
             if self._buffered >= MAX_BUFFERED or self._bytes >= MAX_BYTES:

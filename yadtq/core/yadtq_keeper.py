@@ -79,7 +79,9 @@ class Keeper:
         try:
             body = self._broker.codec.unseal(topic, envelope)
         except RejectedRecord as error:
-            logger.error("the envelope of task %s in Redis cannot be trusted (%s); it is not published", task_id.decode(), error)
+            logger.error(
+                "the envelope of task %s in Redis cannot be trusted (%s); it is not published", task_id.decode(), error
+            )
             return None
         partition = self._other_partition(topic, body) if int(handbacks) else None
         header = self._broker.codec.header(topic, int(gen), body)
@@ -103,7 +105,9 @@ class Keeper:
 
     def reap(self) -> None:
         for inc in self._store.reap(self._lease.inc):
-            logger.warning("worker %s has not answered for %g s: its tasks go back to their queues", inc, self._store.offline_after)
+            logger.warning(
+                "worker %s has not answered for %g s: its tasks go back to their queues", inc, self._store.offline_after
+            )
 
     def audit(self) -> None:
         """Queued tasks whose record is behind the committed offset, or gone, are published again."""
@@ -114,8 +118,12 @@ class Keeper:
         positions = self._broker.group_positions(sorted(set(topics.values())))
         gone = []
         for task_id, gen, queue, partition, offset in suspects:
-            first, committed, _end = positions.get((topics[queue], partition if partition is not None else -1), (0, 0, 0))
+            first, committed, _end = positions.get(
+                (topics[queue], partition if partition is not None else -1), (0, 0, 0)
+            )
             if offset is None or offset < max(first, committed):
                 gone.append((task_id, gen))
         if gone:
-            logger.warning("%d queued tasks had no record left in Kafka and are published again", len(self._store.requeue(gone)))
+            logger.warning(
+                "%d queued tasks had no record left in Kafka and are published again", len(self._store.requeue(gone))
+            )

@@ -28,7 +28,12 @@ class Recovery:
     """Adapts one worker to a new era, or to a new incarnation."""
 
     def __init__(
-        self, store: ResultStore, broker: Broker, name: str, rewind: Callable[[], None], finish_again: Callable[[Delivery], None]
+        self,
+        store: ResultStore,
+        broker: Broker,
+        name: str,
+        rewind: Callable[[], None],
+        finish_again: Callable[[Delivery], None],
     ) -> None:
         self._store = store
         self._broker = broker
@@ -44,7 +49,10 @@ class Recovery:
         with self._lock:
             if self.lease.inc != inc:
                 return  # another thread has seen to it
-            logger.warning("worker %s was declared dead while it was away; it goes on as a new one, late outcomes are dropped", self._name)
+            logger.warning(
+                "worker %s was declared dead while it was away; it goes on as a new one, late outcomes are dropped",
+                self._name,
+            )
             self.lease.renew()
             self._rewind()
 
@@ -52,7 +60,9 @@ class Recovery:
         """Redis answers from another era; returns when the worker has adapted. Raises Abandoned."""
         with self._lock:
             while self.lease.era != era:
-                logger.warning("Redis has restarted, gone back or been emptied: its state is checked against Kafka and what runs here")
+                logger.warning(
+                    "Redis has restarted, gone back or been emptied: its state is checked against Kafka and what runs here"
+                )
                 self.lease.drop_unsettled()
                 self._rewind()
                 try:
@@ -86,7 +96,9 @@ class Recovery:
         lost = [number for number, answer in enumerate(answers) if answer == b"LOST"]
         if lost:
             self._ask(era, lambda: self._store.rebuild([lost_row(self._broker, runs[number]) for number in lost]))
-            self._ask(era, lambda: self._store.claim(inc, self._name, [items[number] for number in lost], reasserts=True))
+            self._ask(
+                era, lambda: self._store.claim(inc, self._name, [items[number] for number in lost], reasserts=True)
+            )
 
     def _ask(self, era: str, call: Callable[[], Reply]) -> Reply:
         while True:

@@ -59,7 +59,9 @@ KEYS: dict[str, str] = {
 CONNECT_TIMEOUT = 1.0  # seconds
 READ_TIMEOUT = 2.0  # seconds
 PATIENCE = 5.0  # seconds a client's call may take in all
-_FULL_PROOF = frozenset({"pubd", "claim", "rebuild", "fin", "beat", "release", "reap", "due", "sweep", "audit", "cancel", "requeue"})
+_FULL_PROOF = frozenset(
+    {"pubd", "claim", "rebuild", "fin", "beat", "release", "reap", "due", "sweep", "audit", "cancel", "requeue"}
+)
 
 T = TypeVar("T")
 
@@ -256,7 +258,16 @@ class ResultStore:
         args: list[Any] = [self._recheck, self._tombstone_ttl + self._failed_ttl]
         for task in tasks:
             expires = "" if task.expires is None else seconds_to_ms(task.expires)
-            args += (task.id, task.name, task.queue, seconds_to_ms(task.delay), expires, task.envelope, task.args_json, task.preview)
+            args += (
+                task.id,
+                task.name,
+                task.queue,
+                seconds_to_ms(task.delay),
+                expires,
+                task.envelope,
+                task.args_json,
+                task.preview,
+            )
             args.append(hashlib.sha256(f"{task.name}\n{task.key}".encode()).hexdigest() if task.key else "")
         return self.run("enq", *args)
 
@@ -276,7 +287,9 @@ class ResultStore:
         """Wait until what this client wrote is in Redis' append-only file (Redis >= 7.2)."""
         local, _replicas = self.guard(lambda: self.client.waitaof(1, 0, seconds_to_ms(READ_TIMEOUT) // 2))
         if not local:
-            raise ResultStoreUnavailable(f"Redis at {self.settings.redis_address} did not write to disk in time; is appendonly on?")
+            raise ResultStoreUnavailable(
+                f"Redis at {self.settings.redis_address} did not write to disk in time; is appendonly on?"
+            )
 
     def describe(self) -> dict[str, Any]:
         """What `yadtq doctor` shows of the server; a value that Redis does not tell is None."""
@@ -311,10 +324,14 @@ class ResultStore:
     def finish(self, inc: str, runs: Iterable[tuple[Any, ...]]) -> Reply:
         """Ended runs: (id, token, kind, short, whole, reason, delay ms, history entry)."""
         unit = seconds_to_ms(self.settings.time_scale)
-        return self.run("fin", inc, self._result_ttl, self._failed_ttl, self._tombstone_ttl, INLINE_LIMIT, unit, *_flat(runs))
+        return self.run(
+            "fin", inc, self._result_ttl, self._failed_ttl, self._tombstone_ttl, INLINE_LIMIT, unit, *_flat(runs)
+        )
 
     def beat(self, inc: str, about: str, state: str, slots: int, held: Iterable[str]) -> Reply:
-        return self.run("beat", inc, self._largest_gap, self._unheld_after, self._tombstone_ttl, about, state, slots, *held)
+        return self.run(
+            "beat", inc, self._largest_gap, self._unheld_after, self._tombstone_ttl, about, state, slots, *held
+        )
 
     def release(self, inc: str, held: Iterable[tuple[str, str]], *, leave: bool) -> Reply:
         """Hand back (id, token)s; with ``leave`` the incarnation is taken off the list of workers."""
@@ -325,7 +342,9 @@ class ResultStore:
     def reap(self, inc: str) -> list[str]:
         """Declare silent incarnations dead and move their tasks on; returns them."""
         offline = seconds_to_ms(self.offline_after)
-        reply = self.run("reap", inc, offline, self._largest_gap, self._steady_for, self._tombstone_ttl, self._failed_ttl)
+        reply = self.run(
+            "reap", inc, offline, self._largest_gap, self._steady_for, self._tombstone_ttl, self._failed_ttl
+        )
         return [item.decode() for item in reply.items]
 
     def due(self, limit: int) -> int:
@@ -338,9 +357,14 @@ class ResultStore:
 
     def audit(self, limit: int) -> list[tuple[str, int, str, int | None, int | None]]:
         """Long queued tasks without an outbox entry: (id, gen, queue, partition, offset)."""
-        items = [item.decode() for item in self.run("audit", seconds_to_ms(300 * self.settings.time_scale), limit).items]
+        items = [
+            item.decode() for item in self.run("audit", seconds_to_ms(300 * self.settings.time_scale), limit).items
+        ]
         rows = (items[i : i + 5] for i in range(0, len(items), 5))
-        return [(i, int(gen), queue, int(part) if part else None, int(off) if off else None) for i, gen, queue, part, off in rows]
+        return [
+            (i, int(gen), queue, int(part) if part else None, int(off) if off else None)
+            for i, gen, queue, part, off in rows
+        ]
 
     def requeue(self, tasks: Iterable[tuple[str, int]]) -> list[str]:
         """(id, gen)s whose record is gone: published again, or failed; returns those published again."""
@@ -353,4 +377,8 @@ def _flat(rows: Iterable[tuple[Any, ...]]) -> list[Any]:
 
 def _may_pass(error: ResultStoreUnavailable) -> bool:
     """Whether trying again can help: not after a refusal, which would only be repeated."""
-    return not isinstance(error.__cause__, ResponseError) or "LOADING" in str(error.__cause__) or "READONLY" in str(error.__cause__)
+    return (
+        not isinstance(error.__cause__, ResponseError)
+        or "LOADING" in str(error.__cause__)
+        or "READONLY" in str(error.__cause__)
+    )

@@ -163,7 +163,11 @@ class Views:
             pipe.hgetall(self._store.key("t:", task_id))
             pipe.get(self._store.key("result:", task_id))
         answers = self._store.guard(pipe.execute) if wanted else []
-        return {task_id: _task_result(task_id, answers[2 * n], answers[2 * n + 1]) for n, task_id in enumerate(wanted) if answers[2 * n]}
+        return {
+            task_id: _task_result(task_id, answers[2 * n], answers[2 * n + 1])
+            for n, task_id in enumerate(wanted)
+            if answers[2 * n]
+        }
 
     def task(self, task_id: str) -> TaskDetail:
         """One task with arguments and attempts; raises TaskNotFound."""
@@ -184,7 +188,14 @@ class Views:
             return TaskDetail(result, args, kwargs, {}, attempts, "row")
         return TaskDetail(result, None, None, {}, attempts, "kafka")
 
-    def tasks(self, status: TaskStatus | None = None, *, cursor: str | None = None, limit: int = 50, oldest_first: bool = False) -> TaskPage:
+    def tasks(
+        self,
+        status: TaskStatus | None = None,
+        *,
+        cursor: str | None = None,
+        limit: int = 50,
+        oldest_first: bool = False,
+    ) -> TaskPage:
         """One page: of a status by when the tasks entered it, of all by when they were submitted; newest first.
 
         ``cursor`` is ``<`` or ``>`` (after or before, in the list's order) with a score and an id, as given by an earlier page.
@@ -207,7 +218,9 @@ class Views:
             seq=mark.seq,
         )
 
-    def _page_of(self, key: str, cursor: str | None, limit: int, *, descending: bool) -> tuple[list[tuple[str, int]], bool]:
+    def _page_of(
+        self, key: str, cursor: str | None, limit: int, *, descending: bool
+    ) -> tuple[list[tuple[str, int]], bool]:
         """Up to ``limit`` (id, score) entries after the cursor in the direction walked, and whether more follow."""
         score, last_id = _parse_cursor(cursor)
         first, last = ("+inf", "-inf") if descending else ("-inf", "+inf")
@@ -218,15 +231,25 @@ class Views:
             for raw, value in rows:
                 entry = (raw.decode(), int(value))
                 # Entries with the cursor's own score may have been shown: they are told apart by id.
-                shown = last_id is not None and entry[1] == score and (entry[0] >= last_id if descending else entry[0] <= last_id)
+                shown = (
+                    last_id is not None
+                    and entry[1] == score
+                    and (entry[0] >= last_id if descending else entry[0] <= last_id)
+                )
                 if not shown:
                     found.append(entry)
             offset, more = offset + len(rows), len(rows) == chunk
         return found[:limit], len(found) > limit
 
-    def _read_index(self, key: str, first: Any, last: Any, descending: bool, offset: int, count: int) -> list[tuple[bytes, float]]:
+    def _read_index(
+        self, key: str, first: Any, last: Any, descending: bool, offset: int, count: int
+    ) -> list[tuple[bytes, float]]:
         def call() -> list[tuple[bytes, float]]:
-            return list(self._store.client.zrange(key, first, last, desc=descending, byscore=True, offset=offset, num=count, withscores=True))
+            return list(
+                self._store.client.zrange(
+                    key, first, last, desc=descending, byscore=True, offset=offset, num=count, withscores=True
+                )
+            )
 
         return self._store.guard(call)
 
@@ -269,7 +292,9 @@ class Views:
         for start in starts:
             pipe.hmget(self._store.key("minute:", str(start)), "success", "failed", "retried")
         rows = self._store.guard(pipe.execute)
-        return [MinuteStats(start, *(int(value or 0) for value in row)) for start, row in zip(starts, rows, strict=True)]
+        return [
+            MinuteStats(start, *(int(value or 0) for value in row)) for start, row in zip(starts, rows, strict=True)
+        ]
 
     # -- workers -----------------------------------------------------------------------------------
 
@@ -296,7 +321,11 @@ class Views:
             pipe.zscore(self._store.key("workers"), worker_id)
         (seconds, micros), *rows = self._store.guard(pipe.execute)
         now = seconds + micros / 1e6
-        return [self._worker_info(worker_id, rows[2 * n], rows[2 * n + 1], now) for n, worker_id in enumerate(ids) if b"about" in rows[2 * n]]
+        return [
+            self._worker_info(worker_id, rows[2 * n], rows[2 * n + 1], now)
+            for n, worker_id in enumerate(ids)
+            if b"about" in rows[2 * n]
+        ]
 
     def _worker_info(self, worker_id: str, row: dict[bytes, bytes], score: float | None, now: float) -> WorkerInfo:
         about, state = json.loads(row[b"about"]), json.loads(row.get(b"state", b"{}"))
@@ -341,7 +370,9 @@ class Views:
 
     def change_mark(self) -> Mark:
         """Where the stream of changes is now."""
-        epoch, seq = self._store.guard(lambda: self._store.client.mget(self._store.key("epoch"), self._store.key("seq")))
+        epoch, seq = self._store.guard(
+            lambda: self._store.client.mget(self._store.key("epoch"), self._store.key("seq"))
+        )
         return Mark(epoch.decode() if epoch else "", int(seq or 0))
 
     def changes(self, since: int, limit: int = 2000) -> Changes:
@@ -469,7 +500,9 @@ def _attempt(entry: dict[str, Any]) -> Attempt:
 
 
 def _function(entry: dict[str, Any], queues: list[str]) -> FunctionInfo:
-    params = [ParamInfo(p["name"], p["kind"], p["annotation"], p["required"], p.get("default")) for p in entry["params"]]
+    params = [
+        ParamInfo(p["name"], p["kind"], p["annotation"], p["required"], p.get("default")) for p in entry["params"]
+    ]
     return FunctionInfo(entry["name"], entry["doc"], queues, params)
 
 

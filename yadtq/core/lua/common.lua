@@ -80,7 +80,7 @@ local function flush()
   end
   for status, pairs_ in pairs(enters) do
     each_chunk(pairs_, 1000, function(...) redis.call('ZADD', P .. 'index:' .. status, ...) end)
-    if TERMINAL[status] and status ~= 'failed' then
+    if status == 'all' or (TERMINAL[status] and status ~= 'failed') then
       redis.call('ZREMRANGEBYRANK', P .. 'index:' .. status, 0, -KEPT - 1)
     end
   end

@@ -34,6 +34,5 @@ for i = 3, #ARGV, 9 do
     end
   end
 end
-redis.call('ZREMRANGEBYRANK', P .. 'index:all', 0, -KEPT - 1)
 flush()
 return out

@@ -32,7 +32,8 @@ end
 
 local function hand_back(id, key, row, error, handbacks)
   if handbacks >= 6 then
-    end_without_result(id, row.queue, 'processing', 'failed', ARGV[3], 'reason', 'unknown_task', 'error', error)
+    end_without_result(id, row.queue, 'processing', 'failed', ARGV[3], 'reason', 'unknown_task', 'error', error,
+      'attempt', row.attempt - 1)
   else
     wait_for_retry(id, key, row, ARGV[6] * 2 ^ handbacks, 'handbacks', handbacks + 1, 'attempt', row.attempt - 1, 'error', error)
   end

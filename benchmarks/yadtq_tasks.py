@@ -1,0 +1,8 @@
+"""The task that the benchmarks run on YADTQ."""
+
+
+def noop() -> None:
+    """Nothing: what is measured is the queue."""
+
+
+task_handlers = {"noop": noop}

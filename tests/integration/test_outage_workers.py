@@ -1,0 +1,239 @@
+"""Workers while a server is away, comes back, goes back, or is emptied: nothing is lost, every id ends once."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import shutil
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import started_or_skipped
+from tests.helpers import Gate, House, eventually, new_settings
+from yadtq import TaskStatus
+from yadtq.embedded import EmbeddedKafka, EmbeddedRedis
+
+# kafka-python leaves the sockets of refused connections to the garbage collector.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
+    pytest.mark.timeout(180),
+]
+
+
+@pytest.fixture(autouse=True)
+def collected() -> Iterator[None]:
+    """Garbage is collected where its warnings are ignored."""
+    yield
+    gc.collect()
+
+
+@pytest.fixture(scope="module")
+def own_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedRedis]:
+    """A Redis that these tests may kill and empty."""
+    server = EmbeddedRedis(tmp_path_factory.mktemp("own-redis"), port=0)
+    yield started_or_skipped(server)
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def own_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedKafka]:
+    """A Kafka that these tests may kill."""
+    server = EmbeddedKafka(tmp_path_factory.mktemp("own-kafka"), ports=[0])
+    yield started_or_skipped(server)
+    server.stop()
+
+
+@pytest.fixture
+def house(own_kafka: EmbeddedKafka, own_redis: EmbeddedRedis) -> Iterator[House]:
+    own_redis.start()
+    own_kafka.start()
+    with House(new_settings(own_kafka, own_redis, time_scale=0.2, partitions=4, retry_backoff=0.05)) as house:
+        yield house
+        own_redis.start()
+        own_kafka.start()
+
+
+class Crowd:
+    """Runs that wait at one gate, counted by the tasks' numbers."""
+
+    def __init__(self) -> None:
+        self.gate = Gate()
+        self.begun: Counter[int] = Counter()
+
+    def hold(self, number: int) -> int:
+        self.begun[number] += 1
+        self.gate.wait()
+        return number
+
+
+def count_slowly(number: int, pause: Gate = Gate()) -> int:  # noqa: B008 - one gate, never opened
+    """Takes 10 ms, so that a server goes away in the middle of a batch of these."""
+    pause.opened.wait(0.01)
+    return number
+
+
+def some_have_ended(house: House, ids: list[str]) -> bool:
+    ended = house.views.counts()[TaskStatus.SUCCESS]
+    return 0 < ended < len(ids)
+
+
+# -- Redis ---------------------------------------------------------------------------------------------
+
+
+def test_redis_killed_and_restarted_under_a_worker_loses_nothing(house: House, own_redis: EmbeddedRedis) -> None:
+    house.worker({"count": count_slowly})
+    ids = house.client.submit_many([("count", (number,)) for number in range(2000)])
+    eventually(lambda: some_have_ended(house, ids))
+    own_redis.kill()
+    own_redis.start()
+    results = house.ended(ids, timeout=40)
+    assert [result.result for result in results] == list(range(2000))
+    eventually(lambda: house.lag() == 0, 15, every=0.2)
+
+
+def test_what_runs_while_redis_is_away_ends_once_when_it_is_back(
+    house: House, own_redis: EmbeddedRedis, caplog: pytest.LogCaptureFixture
+) -> None:
+    crowd = Crowd()
+    house.worker({"hold": crowd.hold}, concurrency=4)
+    ids = house.client.submit_many([("hold", (number,)) for number in range(40)])
+    eventually(lambda: len(crowd.begun) == 4)
+    eventually(lambda: house.views.outbox_size() == 0)
+    own_redis.kill()
+    crowd.gate.opened.set()  # the four end, and their outcomes are held
+    eventually(lambda: lines_about(caplog, "Redis at"))
+    own_redis.start()
+    results = house.ended(ids, timeout=30)
+    assert [result.result for result in results] == list(range(40))
+    assert crowd.begun == dict.fromkeys(range(40), 1)
+    assert {result.attempts for result in results} == {1}
+    assert len(lines_about(caplog, f"Redis at 127.0.0.1:{own_redis.port}")) == 1  # one line, not one a try
+    assert len(lines_about(caplog, "answers again")) == 1
+
+
+def test_an_emptied_redis_is_rebuilt_from_what_kafka_has_not_let_go(house: House, own_redis: EmbeddedRedis) -> None:
+    crowd = Crowd()
+    house.worker({"hold": crowd.hold, "count": count_slowly}, concurrency=4)
+    done = house.client.submit_many([("count", (number,)) for number in range(20)])
+    ids = house.client.submit_many([("hold", (number,)) for number in range(200)])
+    house.ended(done)  # just now: these are not committed yet, and asserted again
+    eventually(lambda: len(crowd.begun) == 4)
+    eventually(lambda: house.views.outbox_size() == 0)
+    house.redis.flushall()
+    crowd.gate.opened.set()
+    results = house.ended([*done, *ids], timeout=40)
+    assert [result.result for result in results] == [*range(20), *range(200)]
+    assert house.views.totals()["rebuilt"] >= 196
+    assert max(crowd.begun.values()) <= 2
+    eventually(lambda: house.lag() == 0, 15, every=0.2)
+
+
+def test_a_big_task_rebuilt_after_redis_was_emptied_can_still_be_retried(house: House) -> None:
+    gate, payload = Gate(), "x" * 50_000
+
+    def refuse_first(text: str, ctx: Any) -> int:
+        gate.wait()
+        if ctx.attempt < 2:
+            raise ValueError("once more")
+        return len(text)
+
+    house.worker({"refuse_first": refuse_first})
+    task_id = house.client.submit("refuse_first", payload)
+    assert gate.reached.wait(10)
+    house.redis.flushall()
+    eventually(lambda: house.row_exists("t", task_id))
+    gate.opened.set()
+    assert house.client.wait_for_result(task_id, timeout=20).result == len(payload)
+
+
+def test_a_redis_that_went_back_to_an_older_second_loses_nothing(
+    house: House, own_redis: EmbeddedRedis, tmp_path: Path
+) -> None:
+    crowd = Crowd()
+    house.worker({"hold": crowd.hold, "count": count_slowly}, concurrency=4)
+    early = house.client.submit_many([("hold", (number,)) for number in range(20)])
+    eventually(lambda: len(crowd.begun) == 4)
+    shutil.copytree(own_redis.data_dir / "appendonlydir", tmp_path / "older")
+    late = house.client.submit_many([("count", (number,)) for number in range(50)])
+    eventually(lambda: house.views.outbox_size() == 0)
+    crowd.gate.opened.set()
+    house.ended(early)  # and Redis will have forgotten that
+    own_redis.kill()
+    shutil.rmtree(own_redis.data_dir / "appendonlydir")
+    shutil.copytree(tmp_path / "older", own_redis.data_dir / "appendonlydir")
+    own_redis.start()
+    results = house.ended([*early, *late], timeout=40)
+    assert [result.result for result in results] == [*range(20), *range(50)]
+    assert crowd.begun == dict.fromkeys(range(20), 1)  # finished again, not run again
+
+
+# -- Kafka ---------------------------------------------------------------------------------------------
+
+
+def test_kafka_killed_and_restarted_under_a_worker_loses_nothing(house: House, own_kafka: EmbeddedKafka) -> None:
+    crowd = Crowd()
+    house.worker({"hold": crowd.hold, "count": count_slowly}, concurrency=4)
+    held = house.client.submit_many([("hold", (number,)) for number in range(4)])
+    eventually(lambda: len(crowd.begun) == 4)
+    queued = house.client.submit_many([("count", (number,)) for number in range(200)])
+    own_kafka.nodes[0].kill()
+    meanwhile = house.client.submit_many([("count", (number,)) for number in range(50)])
+    crowd.gate.opened.set()
+    assert {result.status for result in house.ended(held)} == {TaskStatus.SUCCESS}  # Kafka is not needed for this
+    own_kafka.start()
+    results = house.ended([*held, *queued, *meanwhile], timeout=45)
+    assert [result.result for result in results] == [*range(4), *range(200), *range(50)]
+    assert {result.attempts for result in results} == {1}
+    assert crowd.begun == dict.fromkeys(range(4), 1)
+    eventually(lambda: house.lag() == 0, 20, every=0.2)
+
+
+# -- both ----------------------------------------------------------------------------------------------
+
+
+def lines_about(caplog: pytest.LogCaptureFixture, words: str) -> list[str]:
+    """What YADTQ has warned of so far, if it holds these words."""
+    records = [record for record in caplog.records if record.name.startswith("yadtq.")]
+    return [line for record in records if words in (line := record.getMessage()) and record.levelno >= logging.WARNING]
+
+
+def test_a_worker_that_starts_before_its_servers_says_so_once_and_then_works(
+    house: House, own_redis: EmbeddedRedis, own_kafka: EmbeddedKafka, caplog: pytest.LogCaptureFixture
+) -> None:
+    own_redis.kill()
+    own_kafka.nodes[0].kill()
+    before = set(threading.enumerate())
+    house.worker({"count": count_slowly}, ready=0)
+    redis_line = f"Redis at 127.0.0.1:{own_redis.port} cannot be reached; start Redis there or set YADTQ_REDIS_URL"
+    kafka_line = f"Kafka at {own_kafka.nodes[0].address} cannot be reached; start Kafka there or set YADTQ_KAFKA_"
+    eventually(lambda: lines_about(caplog, redis_line), 10)
+    own_redis.start()
+    eventually(lambda: lines_about(caplog, kafka_line), 10)
+    count = len(set(threading.enumerate()) - before)
+    # As it goes on trying, tries leave nothing behind.
+    Gate().opened.wait(5)
+    assert len(set(threading.enumerate()) - before) <= count + 1
+    own_kafka.start()
+    task_id = house.client.submit("count", 7)
+    assert house.client.wait_for_result(task_id, timeout=30).result == 7
+    assert len(lines_about(caplog, redis_line)) == len(lines_about(caplog, kafka_line)) == 1
+
+
+def test_a_worker_that_waits_for_its_servers_stops_when_it_is_told_to(
+    house: House, own_redis: EmbeddedRedis, own_kafka: EmbeddedKafka
+) -> None:
+    own_kafka.nodes[0].kill()
+    waiting_for_kafka = house.worker({"count": count_slowly}, ready=0)
+    eventually(lambda: house.views.workers())  # Redis has heard of it
+    own_redis.kill()
+    waiting_for_redis = house.worker({"count": count_slowly}, ready=0)
+    for worker in (waiting_for_kafka, waiting_for_redis):
+        worker.stop(wait=False)
+        assert worker._thread is not None
+        worker._thread.join(8)
+        assert not worker._thread.is_alive()
