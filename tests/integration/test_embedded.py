@@ -140,13 +140,9 @@ def test_a_folder_in_use_names_its_holder_until_that_dies(
 @pytest.mark.parametrize(
     "owner",
     [
-        pytest.param(
-            ("redis", "prctl"), marks=pytest.mark.skipif(sys.platform != "linux", reason="Linux only")
-        ),
+        pytest.param(("redis", "prctl"), marks=pytest.mark.skipif(sys.platform != "linux", reason="Linux only")),
         ("redis", "watch"),
-        pytest.param(
-            ("kafka", "prctl"), marks=pytest.mark.skipif(sys.platform != "linux", reason="Linux only")
-        ),
+        pytest.param(("kafka", "prctl"), marks=pytest.mark.skipif(sys.platform != "linux", reason="Linux only")),
     ],
     indirect=True,
     ids="-".join,

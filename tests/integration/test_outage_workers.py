@@ -229,7 +229,7 @@ def test_a_worker_that_waits_for_its_servers_stops_when_it_is_told_to(
 ) -> None:
     own_kafka.nodes[0].kill()
     waiting_for_kafka = house.worker({"count": count_slowly}, ready=0)
-    eventually(lambda: house.views.workers())  # Redis has heard of it
+    eventually(house.views.workers)  # Redis has heard of it
     own_redis.kill()
     waiting_for_redis = house.worker({"count": count_slowly}, ready=0)
     for worker in (waiting_for_kafka, waiting_for_redis):

@@ -40,9 +40,7 @@ def fake_java(folder: Path, version: str) -> None:
 
 
 def test_no_java_is_one_sentence(bare_machine: Path) -> None:
-    with pytest.raises(
-        EmbeddedError, match=r"^No Java 17 or newer was found: .*yadtq\[embedded\].*JAVA_HOME\.$"
-    ):
+    with pytest.raises(EmbeddedError, match=r"^No Java 17 or newer was found: .*yadtq\[embedded\].*JAVA_HOME\.$"):
         java.find_java()
 
 
@@ -59,9 +57,7 @@ def test_a_java_on_path_will_do(bare_machine: Path, version: str) -> None:
     assert java.find_java() == bare_machine / "java"
 
 
-def test_java_home_comes_before_path(
-    bare_machine: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_java_home_comes_before_path(bare_machine: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     fake_java(bare_machine, "17")
     home = tmp_path / "jdk"
     (home / "bin").mkdir(parents=True)
@@ -80,9 +76,7 @@ def test_no_jgo_says_what_to_install(bare_machine: Path) -> None:
         java.kafka_jars(print)
 
 
-def test_no_network_says_so_and_leaves_no_half_download(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_no_network_says_so_and_leaves_no_half_download(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     pytest.importorskip("jgo")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     for name in ("HTTPS_PROXY", "https_proxy"):

@@ -59,7 +59,14 @@ class TaskClient:
             expires: it is not started any more after this time.
             key: a repeat with the same key and task name returns the first one's id while that task is kept.
         """
-        given = {"queue": queue, "delay": delay, "retries": retries, "timeout": timeout, "expires": expires, "key": key}
+        given: dict[str, Any] = {
+            "queue": queue,
+            "delay": delay,
+            "retries": retries,
+            "timeout": timeout,
+            "expires": expires,
+            "key": key,
+        }
         return TaskSubmitter(
             self,
             _checked(replace(TaskOptions(), **{name: value for name, value in given.items() if value is not None})),
@@ -132,7 +139,7 @@ class TaskClient:
         """
         answer = self._store.patiently(lambda: self._store.retry(task_id))
         if answer[0] == "NOENVELOPE":
-            envelope = self._read_back(task_id, *answer[1:])
+            envelope = self._read_back(task_id, answer[1], answer[3], answer[4])
             answer = self._store.patiently(lambda: self._store.retry(task_id, envelope))
         found = _known(task_id, answer[0])
         if found is not TaskStatus.QUEUED:
@@ -152,7 +159,7 @@ class TaskClient:
 
     # -- inside ------------------------------------------------------------------------------------
 
-    def _read_back(self, task_id: str, queue: str, gen: str, partition: str, offset: str) -> bytes:
+    def _read_back(self, task_id: str, queue: str, partition: str, offset: str) -> bytes:
         """The sealed envelope of a task that only Kafka still holds."""
         topic = self._broker.topic_of(queue)
         received = self._broker.read_back(topic, int(partition), int(offset)) if offset else None
@@ -258,7 +265,7 @@ def _checked(options: TaskOptions) -> TaskOptions:
         raise ConfigError(f"retries={options.retries!r} must be a whole number")
     if options.timeout == 0:
         raise ConfigError("timeout=0 would stop the task at once; leave it out for no limit")
-    if options.key is not None and (not isinstance(options.key, str) or not 1 <= len(options.key) <= 512):
+    if options.key is not None and not 1 <= len(options.key) <= 512:
         raise ConfigError("key must be text of 1 to 512 characters")
     return options
 

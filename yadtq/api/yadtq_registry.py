@@ -85,7 +85,7 @@ def build_functions(
 
 def task_name(function: Callable[..., Any]) -> str:
     """The name a marked function goes by."""
-    return getattr(function, _OPTIONS, {}).get("name") or getattr(function, "__name__", "")
+    return str(getattr(function, _OPTIONS, {}).get("name") or getattr(function, "__name__", ""))
 
 
 def _task_function(name: str, function: Callable[..., Any]) -> TaskFunction:

@@ -24,7 +24,7 @@ from yadtq.core.yadtq_finisher import Finisher
 from yadtq.core.yadtq_heartbeat import About, Heartbeat
 from yadtq.core.yadtq_intake import Intake
 from yadtq.core.yadtq_keeper import Keeper
-from yadtq.core.yadtq_lease import Abandoned, Lease
+from yadtq.core.yadtq_lease import Lease
 from yadtq.core.yadtq_outage import OutageLog
 from yadtq.core.yadtq_pools import ThreadPool
 from yadtq.core.yadtq_publisher import Publisher
@@ -97,9 +97,13 @@ class TaskWorker:
 
     def _wire(self, slots: int, executor: Executor, about: About) -> None:
         store, broker = self._store, self._broker
-        self._intake = Intake(self._queue_of, store.settings.time_scale, lambda: self._claimer.wake())
+        self._intake = Intake(self._queue_of, store.settings.time_scale, lambda: self._claimer.wake())  # noqa: PLW0108 -- made later
         self._recovery = Recovery(
-            store, broker, self.name, self._rewind.set, lambda delivery: self._finisher.put(delivery)
+            store,
+            broker,
+            self.name,
+            self._rewind.set,
+            lambda delivery: self._finisher.put(delivery),  # noqa: PLW0108 -- made later
         )
         self._lease = Lease(self._intake.settle, self._recovery.new_era)
         self._pool: ThreadPool[Delivery] = ThreadPool(slots, executor.execute)
@@ -186,7 +190,7 @@ class TaskWorker:
             if not self._connect():
                 return
             self._start_threads()
-            self._poll_until(lambda: self._stop.is_set())
+            self._poll_until(self._stop.is_set)
             self._drain()
         finally:
             self._shut_down()
@@ -359,7 +363,9 @@ class TaskWorker:
 
 def default_name() -> str:
     """HOST-PID, with what a name may not hold replaced; several workers of one process count up."""
-    host = "".join(c if c.isalnum() and c.isascii() or c in "_.-" else "-" for c in socket.gethostname())[:90] or "host"
+    host = (
+        "".join(c if (c.isalnum() and c.isascii()) or c in "_.-" else "-" for c in socket.gethostname())[:90] or "host"
+    )
     with _count_lock:
         number = _counts["workers"] = _counts.get("workers", 0) + 1
     return f"{host}-{os.getpid()}" + (f"-{number}" if number > 1 else "")

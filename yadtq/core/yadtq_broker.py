@@ -96,6 +96,7 @@ class Broker:
             "reconnect_backoff_ms": 50,
             "reconnect_backoff_max_ms": 1000,
             "request_timeout_ms": 10_000,
+            "bootstrap_timeout_ms": 3000,  # the default of 30 s leaves people waiting for the sentence
         }
         if settings.kafka_sasl_mechanism:
             config["sasl_mechanism"] = settings.kafka_sasl_mechanism

@@ -255,5 +255,5 @@ def _is_name(value: Any) -> bool:
     return isinstance(value, str) and NAME_PATTERN.fullmatch(value) is not None
 
 
-def _is_number(value: Any, kind: type | tuple[type, ...] = (int, float)) -> bool:
-    return value is None or (isinstance(value, kind) and not isinstance(value, bool) and value >= 0)
+def _is_number(value: Any, kind: Any = (int, float)) -> bool:
+    return value is None or (isinstance(value, kind) and not isinstance(value, bool) and bool(value >= 0))

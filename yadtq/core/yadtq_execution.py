@@ -106,7 +106,7 @@ class Executor:
             return self._encode(task, result)
         except TaskCancelled:
             return Outcome(OutcomeKind.CANCELLED, error="cancelled while it ran")
-        except (Exception, SystemExit) as error:
+        except (Exception, SystemExit) as error:  # noqa: BLE001 -- whatever a task raises is its outcome
             misfit = function.fits(task.args, task.kwargs) if isinstance(error, TypeError) else ""
             if misfit:
                 return Outcome(
@@ -146,7 +146,7 @@ def describe(error: BaseException) -> str:
     """An error in one line: for DoNotRetry its message alone, else with its type."""
     try:
         text = str(error)
-    except Exception:  # a task's own class may break even here
+    except Exception:  # noqa: BLE001 -- a task's own class may break even here
         text = "(its message cannot be shown)"
     if isinstance(error, DoNotRetry):
         return text or "failed without a retry"
@@ -158,6 +158,6 @@ def traceback_of(error: BaseException) -> str:
     frames = error.__traceback__.tb_next if error.__traceback__ is not None else None
     try:
         text = "".join(traceback.format_exception(type(error), error, frames))
-    except Exception:  # formatting calls the error's own __str__
+    except Exception:  # noqa: BLE001 -- formatting calls the error's own __str__
         text = f"{type(error).__name__}: (its traceback cannot be shown)"
     return text[-MAX_TRACEBACK:]

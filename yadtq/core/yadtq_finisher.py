@@ -85,7 +85,8 @@ class Finisher:
 
     def _entry(self, delivery: Delivery) -> tuple[Any, ...]:
         task, outcome = delivery.task, delivery.outcome
-        assert task is not None and outcome is not None
+        assert task is not None
+        assert outcome is not None
         if outcome.kind is OutcomeKind.SUCCESS:
             short = len(outcome.result) <= SMALL
             return (

@@ -30,7 +30,7 @@ class OffsetWindow:
         """Note records as no longer needed; repeats and offsets never received are harmless."""
         received, done = self._received, self._done
         head = received[0] if received else self._last + 1
-        done.update(offset for offset in offsets if offset >= head)
+        done.update(offset for offset in offsets if head <= offset <= self._last)
         while received and received[0] in done:
             done.discard(received.popleft())
         if not received:

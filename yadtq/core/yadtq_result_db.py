@@ -140,7 +140,9 @@ class ResultStore:
             retry=Retry(NoBackoff(), 0),
             **tls,
         )
-        self.client = redis.Redis(connection_pool=self._pool)
+        self.client: Any = redis.Redis(  # redis-py types replies as unions that fit no single call
+            connection_pool=self._pool
+        )
         self._scripts: dict[str, _Script] = {}
         self._lock = threading.Lock()
         scale = settings.time_scale
@@ -177,7 +179,7 @@ class ResultStore:
     def _call(self, *command: Any) -> Any:
         """One command on one connection, so that "never sent" and "no answer" can be told apart."""
         try:
-            connection = self._pool.get_connection()
+            connection: Any = self._pool.get_connection()
         except (RedisError, OSError) as error:
             raise self.unavailable(error) from error
         try:

@@ -65,7 +65,7 @@ LEGAL_MOVES: dict[TaskStatus, frozenset[TaskStatus]] = {
 }
 
 
-def check_name(kind: str, name: str) -> str:
+def check_name(kind: str, name: Any) -> str:
     """The name, if it can be part of a Redis key and a topic name.
 
     Raises:
@@ -73,7 +73,7 @@ def check_name(kind: str, name: str) -> str:
     """
     if not isinstance(name, str) or not NAME_PATTERN.fullmatch(name):
         raise InvalidName(f"{kind} name {str(name)[:140]!r} must be 1 to 128 of the characters A-Z a-z 0-9 _ . : -")
-    return name
+    return str(name)
 
 
 @dataclass(frozen=True)

@@ -109,8 +109,7 @@ class EmbeddedKafka:
         before = memory.get("ports", [])
         if before and len(before) != self._count:
             raise EmbeddedError(
-                f"{self.data_dir} was made for {len(before)} Kafka nodes, not {self._count}: "
-                "choose another folder."
+                f"{self.data_dir} was made for {len(before)} Kafka nodes, not {self._count}: choose another folder."
             )
         identity = memory.get("cluster_id") or stored_cluster_id(self.data_dir / "node-1") or _new_id()
         taken: set[int] = set()
@@ -134,9 +133,7 @@ def _settings_for(nodes: int) -> dict[str, str]:
     """Three copies with two in sync where there are three nodes; below that, a copy on each."""
     copies, in_sync = str(min(nodes, 3)), "2" if nodes >= 3 else "1"
     # After a crash a broker is let in again once its old session has ended: no 9 s of that for a lone one.
-    session = (
-        {"broker.session.timeout.ms": "3000", "broker.heartbeat.interval.ms": "500"} if nodes == 1 else {}
-    )
+    session = {"broker.session.timeout.ms": "3000", "broker.heartbeat.interval.ms": "500"} if nodes == 1 else {}
     return {
         **session,
         "default.replication.factor": copies,

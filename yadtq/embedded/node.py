@@ -21,9 +21,7 @@ LOGGING = (
     "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd HH:mm:ss.SSS",
 )
 JVM = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:-UsePerfData", "-Djava.awt.headless=true")
-QUICK_START = (
-    "-XX:TieredStopAtLevel=1"  # compiles less: starts in two thirds of the time, slower in the long run
-)
+QUICK_START = "-XX:TieredStopAtLevel=1"  # compiles less: starts in two thirds of the time, slower in the long run
 COMMON_SETTINGS = {
     "process.roles": "broker,controller",
     "listener.security.protocol.map": "CLIENT:PLAINTEXT,BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT",
@@ -66,9 +64,7 @@ class Runtime:
 class KafkaNode:
     """One broker, which fault tests kill and start again; its number counts from 1."""
 
-    def __init__(
-        self, number: int, ports: Ports, runtime: Runtime, *, advertised: int, quick: bool = False
-    ) -> None:
+    def __init__(self, number: int, ports: Ports, runtime: Runtime, *, advertised: int, quick: bool = False) -> None:
         self.number = number
         self.ports = ports
         self.port = ports.client

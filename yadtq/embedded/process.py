@@ -31,9 +31,7 @@ class ServerProcess:
     def __init__(self, name: str, command: Sequence[str], *, folder: Path, hold: Sequence[int] = ()) -> None:
         self.name = name
         self.command = list(command)
-        self.folder = (
-            folder  # the working folder, so that paths in the server's settings stay short and movable
-        )
+        self.folder = folder  # the working folder, so that paths in the server's settings stay short and movable
         self.log = folder / "logs" / f"{name}.log"
         self._hold = tuple(hold)  # file descriptors that the server shares, such as its folder's lock
         self._log_start = 0

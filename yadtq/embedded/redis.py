@@ -33,9 +33,7 @@ class EmbeddedRedis:
     ``port`` is used if it is free; None takes the last run's port or 6379, and 0 any free one.
     """
 
-    def __init__(
-        self, data_dir: Path, *, port: int | None = None, settings: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, data_dir: Path, *, port: int | None = None, settings: Mapping[str, str] | None = None) -> None:
         self.data_dir = Path(data_dir).absolute()
         self.port = 0
         self._asked_port = port

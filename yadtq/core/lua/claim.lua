@@ -9,6 +9,10 @@ if redis.call('ZSCORE', P .. 'dead', inc) then return {ERA, NOW, 'FENCED'} end
 local running = P .. 'run:' .. inc
 local holds = redis.call('SCARD', running)
 local suspect = redis.call('HGET', P .. 'worker:' .. inc, 'suspect')
+if suspect and redis.call('SISMEMBER', running, suspect) == 0 then -- it was given back by others
+  redis.call('HDEL', P .. 'worker:' .. inc, 'suspect')
+  suspect = nil
+end
 local out, taken = {ERA, NOW}, {}
 
 local function answer(id, gen, token, record_time, envelope)
