@@ -68,7 +68,7 @@ def measure(
 def start(command: list[str], env: dict[str, str]) -> list[subprocess.Popen[bytes]]:
     """The worker processes of one queue."""
     path = Path(tempfile.gettempdir()) / f"bench-{Path(command[1]).name}.log"
-    log = path.open("wb")  # noqa: SIM115 -- lives as long as they
+    log = path.open("wb")
     return [
         subprocess.Popen(command, cwd=HERE, env={**os.environ, **env}, stdout=log, stderr=log) for _ in range(PROCESSES)
     ]

@@ -20,6 +20,7 @@ from yadtq.core.yadtq_views import Views
 from yadtq.errors import ConfigError, IllegalMove, ResultStoreUnavailable, ResultTimeout, SubmitUncertain, TaskNotFound
 
 BATCH = 200  # tasks of submit_many that are accepted in one call
+TEN_YEARS = 10 * 366 * 86_400  # seconds, and more than anybody means
 LOOK_AGAIN = 1.0  # seconds; a lost notification delays a waiting client no longer
 
 
@@ -261,6 +262,8 @@ def _checked(options: TaskOptions) -> TaskOptions:
             isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0
         ):
             raise ConfigError(f"{name}={value!r} must be a number of 0 or more")
+        if value is not None and value > TEN_YEARS:
+            raise ConfigError(f"{name}={value!r} is more than ten years of seconds")
     if options.retries is not None and not isinstance(options.retries, int):
         raise ConfigError(f"retries={options.retries!r} must be a whole number")
     if options.timeout == 0:

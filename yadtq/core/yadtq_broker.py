@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -28,6 +29,7 @@ from yadtq.errors import BrokerUnavailable, InvalidName
 logger = logging.getLogger(__name__)
 
 REASON_HEADER = "yadtq-reason"  # beside a record in the dead topic: why it is there
+MAX_TOPIC = 249  # characters, Kafka's bound
 DELIVERY_TIMEOUT = 15.0  # seconds a send is tried; the outbox's check comes after that
 
 T = TypeVar("T")
@@ -84,9 +86,27 @@ class Broker:
         check_name("queue", queue)
         if ".." in queue:
             raise InvalidName(f"queue name {queue!r} must not hold '..', which stands for ':' in the topic's name")
-        return self.settings.topic if queue == DEFAULT_QUEUE else f"{self.settings.topic}.{queue.replace(':', '..')}"
+        if ".:" in queue or ":." in queue:
+            raise InvalidName(f"queue name {queue!r} must not hold ':' beside '.': two queues would share a topic")
+        topic = self.settings.topic if queue == DEFAULT_QUEUE else f"{self.settings.topic}.{queue.replace(':', '..')}"
+        if len(topic) > MAX_TOPIC:
+            raise InvalidName(
+                f"queue name {queue[:40]!r}… gives a topic of more than {MAX_TOPIC} characters; shorten it"
+            )
+        return topic
 
     # -- clients -----------------------------------------------------------------------------------
+
+    def _probe(self) -> None:
+        """Fail fast while nothing listens: each failed client of kafka-python leaves its thread and sockets behind."""
+        for number, server in enumerate(self.settings.kafka_servers, 1):
+            host, _, port = server.rpartition(":")
+            try:
+                socket.create_connection((host.strip("[]"), int(port)), timeout=1).close()
+                return
+            except OSError as error:
+                if number == len(self.settings.kafka_servers):
+                    raise BrokerUnavailable(self._sentence(error)) from error
 
     def _connection(self) -> dict[str, Any]:
         settings = self.settings
@@ -121,6 +141,7 @@ class Broker:
         )
 
     def _admin(self) -> KafkaAdminClient:
+        self._probe()
         return KafkaAdminClient(**self._connection())
 
     def _with_admin(self, call: Callable[[KafkaAdminClient], T]) -> T:
@@ -162,6 +183,7 @@ class Broker:
         """The one producer of this broker, made at the first use; raises BrokerUnavailable."""
         with self._lock:
             if self._producer is None:
+                self._probe()
                 self._producer = self._guard(
                     lambda: KafkaProducer(
                         **self._connection(),
@@ -240,6 +262,7 @@ class Broker:
     def open_consumer(self, topics: Sequence[str], handler: RebalanceHandler) -> TaskConsumer:
         """A member of the workers' group; raises BrokerUnavailable."""
         self.ensure_topics(topics)
+        self._probe()
         consumer = self._guard(
             lambda: KafkaConsumer(
                 **self._connection(),

@@ -12,7 +12,9 @@ import hmac
 import json
 import math
 import re
+import uuid
 from collections.abc import Sequence
+from enum import Enum
 from typing import Any
 
 import orjson
@@ -46,7 +48,15 @@ def dumps(value: Any, what: str = "value") -> bytes:
     except TypeError:
         pass  # not JSON, or an integer over 64 bits: the walk below tells
     _check_json(value, what, MAX_DEPTH * 8)
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+    try:
+        return json.dumps(value, separators=(",", ":"), ensure_ascii=False, default=_plain).encode()
+    except ValueError as error:
+        raise TaskNotSerializable(f"{what} holds an integer of more than 4300 digits") from error
+
+
+def _plain(value: Any) -> Any:
+    """UUIDs and enum members as orjson writes them."""
+    return value.value if isinstance(value, Enum) else str(value)
 
 
 def loads(data: bytes) -> Any:
@@ -60,6 +70,8 @@ def _check_json(value: Any, where: str, depth: int) -> None:
     if isinstance(value, float) and not math.isfinite(value):
         raise TaskNotSerializable(f"{where} is {value}, which JSON cannot hold")
     if value is None or isinstance(value, (bool, int, float)):
+        return
+    if isinstance(value, (uuid.UUID, Enum)):
         return
     if isinstance(value, str):
         _check_text(value, where)

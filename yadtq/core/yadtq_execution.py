@@ -106,7 +106,7 @@ class Executor:
             return self._encode(task, result)
         except TaskCancelled:
             return Outcome(OutcomeKind.CANCELLED, error="cancelled while it ran")
-        except (Exception, SystemExit) as error:  # noqa: BLE001 -- whatever a task raises is its outcome
+        except BaseException as error:  # noqa: BLE001 -- whatever a task raises is its outcome, never the thread's end
             misfit = function.fits(task.args, task.kwargs) if isinstance(error, TypeError) else ""
             if misfit:
                 return Outcome(
@@ -131,7 +131,7 @@ class Executor:
         policy = self._policy(function, task)
         timed_out = isinstance(error, TaskTimeout)
         reason = Reason.TIMEOUT if timed_out else Reason.ERROR
-        text = f"ran longer than {timeout:g} s" if timed_out else describe(error)
+        text = f"ran longer than {timeout:g} s" if timed_out and timeout else describe(error)
         trace = "" if isinstance(error, DoNotRetry) else traceback_of(error)
         if policy.allows(attempt, error):
             return Outcome(OutcomeKind.RETRY, reason=reason, error=text, traceback=trace, delay=policy.pause(attempt))

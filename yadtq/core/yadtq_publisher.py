@@ -54,6 +54,8 @@ class Publisher:
 
     def close(self, seconds: float = 5.0) -> None:
         """Send what waits, for at most so long; the rest stays in the outbox. Closing twice is fine."""
+        if self._closing:
+            return
         deadline = time.monotonic() + seconds
         self._idle.wait(seconds)
         self._closing = True

@@ -241,7 +241,7 @@ class ResultStore:
         where = f"Redis at {self.settings.redis_address}"
         if isinstance(error, AuthenticationError) or "WRONGPASS" in str(error) or "NOAUTH" in str(error):
             return f"{where} refused the user name or password; check redis_url, or redis_username and redis_password"
-        if str(error).startswith("OOM") or "OOM command not allowed" in str(error):
+        if "used memory > 'maxmemory'" in str(error):
             return f"{where} is full (maxmemory reached): nothing new is accepted until memory is freed or maxmemory raised"
         if isinstance(error, ResponseError):
             return f"{where} refused: {error}"

@@ -17,7 +17,7 @@ local function succeed(id, key, row, short, whole)
   else
     redis.call('EXPIRE', envelope, ARGV[2])
   end
-  if row.attempt > 1 or row.lost then redis.call('EXPIRE', P .. 'history:' .. id, ARGV[2]) end
+  if row.attempt > 1 or row.lost or row.handbacks then redis.call('EXPIRE', P .. 'history:' .. id, ARGV[2]) end
   note_move(id, row.queue, 'processing', 'success')
   redis.call('PUBLISH', P .. 'done:' .. id, 'success')
 end
@@ -45,7 +45,7 @@ local function finish(id, token, kind, short, whole, reason, delay, entry)
   if r[2] ~= token then return 'FENCED' end
   if TERMINAL[r[1]] or r[1] == 'retrying' then return 'OK' end -- the same outcome again, after a lost reply
   if r[1] ~= 'processing' then return 'FENCED' end
-  local row = {gen = tonumber(r[3]), queue = r[4], attempt = tonumber(r[6] or 1), args = r[7], lost = r[8]}
+  local row = {gen = tonumber(r[3]), queue = r[4], attempt = tonumber(r[6] or 1), args = r[7], lost = r[8], handbacks = r[9]}
   ended[#ended + 1] = id
   if entry ~= '' then add_history(id, entry) end
   if kind == 'success' then

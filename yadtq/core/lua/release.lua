@@ -6,6 +6,12 @@ for i = 4, #ARGV, 2 do
   if row.status == 'processing' and row.token == ARGV[i + 1] then give_back(ARGV[i], row, ARGV[2]) end
 end
 if ARGV[3] == '1' then
+  -- Whatever it still holds by now is nobody's: reap walks only the list it leaves.
+  for _, id in ipairs(redis.call('SMEMBERS', P .. 'run:' .. inc)) do
+    local row = read_running(id)
+    if row.status == 'processing' and row.inc == inc then give_back(id, row, ARGV[2]) end
+  end
+  redis.call('DEL', P .. 'run:' .. inc)
   redis.call('ZREM', P .. 'workers', inc)
   redis.call('ZADD', P .. 'left', NOWS, inc)
   redis.call('ZREMRANGEBYRANK', P .. 'left', 0, -201)
