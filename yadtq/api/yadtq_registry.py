@@ -49,10 +49,10 @@ def task(
         timeout: seconds one attempt may run.
         no_retry: errors that fail the task at once.
     """
-    no_retry = tuple(no_retry)
-    if not all(isinstance(error, type) and issubclass(error, BaseException) for error in no_retry):
-        raise ConfigError(f"no_retry={no_retry!r} of a task must hold classes of errors")
-    options = {"name": name, "retries": retries, "timeout": timeout, "no_retry": no_retry}
+    errors: tuple[Any, ...] = tuple(no_retry)
+    if not all(isinstance(error, type) and issubclass(error, BaseException) for error in errors):
+        raise ConfigError(f"no_retry={errors!r} of a task must hold classes of errors")
+    options = {"name": name, "retries": retries, "timeout": timeout, "no_retry": errors}
     if retries is not None and retries < 0:
         raise ConfigError(f"retries={retries} of a task must not be negative")
     if timeout is not None and timeout <= 0:
