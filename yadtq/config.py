@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ ENV_PREFIX = "YADTQ_"
 
 
 def _setting(default: Any, help_text: str, *, secret: bool = False) -> Any:
-    return dataclasses.field(default=default, metadata={"help": help_text, "secret": secret})
+    return dataclasses.field(default=default, repr=not secret, metadata={"help": help_text, "secret": secret})
 
 
 @dataclass(frozen=True)
@@ -154,9 +155,12 @@ def _coerce(name: str, value: Any, kind: Any) -> Any:
         if kind is bool:
             return _boolean(value)
         if kind in (int, float):
-            return kind(value)
+            number = kind(value)
+            if not math.isfinite(number) or number != float(value):
+                raise ValueError(value)
+            return number
         return str(value)
-    except (TypeError, ValueError) as error:
+    except (AttributeError, OverflowError, TypeError, ValueError) as error:
         expected = "a list" if kind == tuple[str, ...] else f"a {kind.__name__}"
         raise ConfigError(f"{name}={value!r} is not {expected}") from error
 

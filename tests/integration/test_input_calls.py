@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import math
 from collections.abc import Iterator
@@ -173,18 +172,10 @@ def test_a_bad_queue_or_worker_name_is_refused(house: House, name: str) -> None:
             TaskWorker(house.broker, house.store, {"add": add}, name=name)
 
 
-def test_a_queue_name_with_two_dots_is_refused(house: House) -> None:
-    with pytest.raises(InvalidName, match=r"'a\.\.b' must not hold"):
-        house.client.options(queue="a..b").submit("add", 1, 1)
-
-
 def test_two_queues_never_share_a_topic(house: House) -> None:
-    topics = []
-    for queue in ("a:b", "a.b", "a_b", "a-b", "a.:b", "a:.b"):
-        with contextlib.suppress(InvalidName):  # to refuse one of a pair is as good
-            topics.append(house.broker.topic_of(queue))
-    assert len(topics) >= 4
-    assert len(set(topics)) == len(topics)
+    queues = ("a:b", "a.b", "a_b", "a-b", "a.:b", "a:.b", "a--b", "a-cb")
+    topics = {house.broker.topic_of(queue).replace(".", "_") for queue in queues}  # as Kafka compares them
+    assert len(topics) == len(queues)
 
 
 def test_a_queue_whose_topic_kafka_cannot_hold_is_refused_at_once(house: House) -> None:

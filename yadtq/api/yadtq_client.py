@@ -268,7 +268,8 @@ def _checked(options: TaskOptions) -> TaskOptions:
         raise ConfigError(f"retries={options.retries!r} must be a whole number")
     if options.timeout == 0:
         raise ConfigError("timeout=0 would stop the task at once; leave it out for no limit")
-    if options.key is not None and not 1 <= len(options.key) <= 512:
+    key: Any = options.key
+    if key is not None and not (isinstance(key, str) and 1 <= len(key) <= 512):
         raise ConfigError("key must be text of 1 to 512 characters")
     return options
 

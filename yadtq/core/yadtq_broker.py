@@ -82,13 +82,15 @@ class Broker:
     # -- names -------------------------------------------------------------------------------------
 
     def topic_of(self, queue: str) -> str:
-        """The topic of a queue; a topic cannot hold ``:``, which therefore becomes ``..``."""
+        """The topic of a queue.
+
+        Kafka takes no ``:`` in a topic, and ``.`` and ``_`` for the same: so ``-``, ``:`` and ``.`` are
+        written ``--``, ``-c`` and ``-d``, and no two queues share a topic.
+        """
         check_name("queue", queue)
-        if ".." in queue:
-            raise InvalidName(f"queue name {queue!r} must not hold '..', which stands for ':' in the topic's name")
-        if ".:" in queue or ":." in queue:
-            raise InvalidName(f"queue name {queue!r} must not hold ':' beside '.': two queues would share a topic")
-        topic = self.settings.topic if queue == DEFAULT_QUEUE else f"{self.settings.topic}.{queue.replace(':', '..')}"
+        if queue == DEFAULT_QUEUE:
+            return self.settings.topic
+        topic = f"{self.settings.topic}.{queue.replace('-', '--').replace(':', '-c').replace('.', '-d')}"
         if len(topic) > MAX_TOPIC:
             raise InvalidName(
                 f"queue name {queue[:40]!r}… gives a topic of more than {MAX_TOPIC} characters; shorten it"
