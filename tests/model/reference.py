@@ -1,0 +1,377 @@
+"""What every move does, in plain Python: the rules of docs/lifecycle.md without Redis, indexes or batches.
+
+Times are ms. Each method takes Redis' own time of the move, so that model and Redis never disagree about it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from yadtq.core.yadtq_codec import INLINE_LIMIT
+from yadtq.core.yadtq_result_db import ClaimItem, NewTask
+from yadtq.core.yadtq_task import TERMINAL, TaskStatus
+
+RECHECK = 20_000  # until a publication without an acknowledgement is repeated
+LARGEST_GAP = 10_000  # between two beats of an unbroken series
+WORKER_TTL = 3_600_000
+STEADY_FOR = 15_000  # how long a series lasts before its owner may call others dead
+UNHELD_AFTER = 15_000  # a run its worker knows nothing of goes back
+OFFLINE_AFTER = 30_000
+YOUNG = 7_200_000  # a record without a row is run again up to this age
+RESULT_TTL = 10_000_000
+FAILED_TTL = 20_000_000
+TOMBSTONE_TTL = 30_000_000
+HAND_BACK_UNIT = 1000
+MOST_HAND_BACKS = 6
+
+
+@dataclass
+class Row:
+    """One task as a reader would find it."""
+
+    queue: str
+    status: str
+    gen: int = 1
+    attempt: int = 0
+    lost: int = 0
+    handbacks: int = 0
+    token: str | None = None
+    started: int = 0
+    due: int | None = None
+    expires: int | None = None
+    cancel: int | None = None
+    retried: int | None = None
+    reason: str | None = None
+    place: tuple[int, int] | None = None  # partition and offset
+    envelope: str | None = None
+    short: bool = False  # the arguments are in the row
+    history: int = 0
+    whole_result: bool = False
+    gone_at: int | None = None  # the end of its time to live
+
+    @property
+    def ended(self) -> bool:
+        return TaskStatus(self.status) in TERMINAL
+
+    @property
+    def inc(self) -> str:
+        return (self.token or "").rpartition(":")[0]
+
+
+@dataclass
+class Worker:
+    """One incarnation."""
+
+    beat: int = 0
+    series: int = 0
+    slots: int = 0
+    suspect: str | None = None
+    gone_at: int = 0  # what is known of a silent worker lives for an hour
+
+
+@dataclass
+class Model:
+    """All tasks and workers."""
+
+    rows: dict[str, Row] = field(default_factory=dict)
+    outbox: dict[str, int] = field(default_factory=dict)
+    due_at: dict[str, int] = field(default_factory=dict)
+    keys: dict[str, tuple[str, int]] = field(default_factory=dict)
+    running: dict[str, set[str]] = field(default_factory=dict)
+    online: dict[str, int] = field(default_factory=dict)  # the last beats of those who neither left nor died
+    workers: dict[str, Worker] = field(default_factory=dict)
+    dead: set[str] = field(default_factory=set)
+    born: int = 0  # when this data set began
+
+    # -- clients ---------------------------------------------------------------------------------------------
+
+    def enqueue(self, now: int, tasks: Sequence[NewTask]) -> list[str]:
+        ids = []
+        for task in tasks:
+            earlier = self.keys.get(task.key or "", ("", 0))[0]
+            if task.key and earlier in self.rows:
+                ids.append(earlier)
+                continue
+            ids.append(task.id)
+            if task.id not in self.rows:
+                self._accept(now, task)
+        return ids
+
+    def _accept(self, now: int, task: NewTask) -> None:
+        row = Row(task.queue, "scheduled" if task.delay else "queued", envelope=task.envelope.decode())
+        row.short = bool(task.args_json)
+        if task.expires is not None:
+            row.expires = now + int(task.expires * 1000)
+        if task.delay:
+            row.due = self.due_at[task.id] = now + int(task.delay * 1000)
+        else:
+            self.outbox[task.id] = now + RECHECK
+            self._watch_expiry(task.id, row)
+        if task.key:
+            self.keys[task.key] = (task.id, now + TOMBSTONE_TTL + FAILED_TTL)
+        self.rows[task.id] = row
+
+    def published(self, task_id: str, gen: int, place: tuple[int, int]) -> None:
+        row = self.rows.get(task_id)
+        if row is None or row.gen != gen:
+            return
+        row.place = place
+        self.outbox.pop(task_id, None)
+        if row.status == "queued" and len(row.envelope or "") > INLINE_LIMIT:
+            row.envelope = None
+
+    def cancel(self, now: int, task_id: str, asked_at: int) -> str:
+        row = self.rows.get(task_id)
+        if row is None:
+            return ""
+        if row.ended or (row.retried is not None and asked_at < row.retried):
+            return row.status
+        if row.status == "processing":
+            row.cancel = asked_at
+            return "stopping"
+        self._end(now, task_id, "cancelled", TOMBSTONE_TTL)
+        return "cancelled"
+
+    def retry(self, now: int, task_id: str, envelope: str) -> str:
+        row = self.rows.get(task_id)
+        if row is None:
+            return ""
+        if row.status not in ("failed", "cancelled", "expired"):
+            return row.status
+        row.envelope = envelope or row.envelope
+        if row.envelope is None:
+            return "NOENVELOPE"
+        row.attempt = row.lost = row.handbacks = 0
+        row.cancel = row.expires = row.reason = row.gone_at = None
+        row.retried = now
+        self._queue_again(now, task_id, row.gen + 1)
+        return "queued"
+
+    # -- workers ---------------------------------------------------------------------------------------------
+
+    def claim(self, now: int, inc: str, items: Sequence[ClaimItem], reasserts: bool) -> list[str]:
+        """The answers, of RUN only the attempt: fences are judged by the one who asked."""
+        if inc in self.dead:
+            return ["FENCED"]
+        worker, held = self.workers[inc], self.running.setdefault(inc, set())
+        if worker.suspect not in held:
+            worker.suspect = None
+        return [self._claim(now, inc, worker, item, reasserts) for item in items]
+
+    def _claim(self, now: int, inc: str, worker: Worker, item: ClaimItem, reasserts: bool) -> str:
+        row = self.rows.get(item.id)
+        if row is None:
+            young = self.born > item.record_time or now - item.record_time < YOUNG
+            return "LOST" if young else "DONE"
+        if row.ended or row.gen > item.gen:
+            return "DONE"
+        if row.status == "processing":
+            return f"RUN:{row.attempt}" if row.token == item.token else "BUSY"
+        if row.expires is not None and row.expires <= now:
+            self._end(now, item.id, "expired", TOMBSTONE_TTL)
+            return "EXPIRED"
+        if not reasserts:
+            if worker.suspect:
+                return "WAIT"
+            if row.lost >= 2 and self.running[inc]:
+                return "ALONE"
+        if row.lost >= 2:
+            worker.suspect = item.id
+        row.status, row.token, row.started, row.gen = "processing", item.token, now, item.gen
+        row.attempt += 1
+        row.due = None
+        row.envelope = item.envelope.decode() or row.envelope
+        self.outbox.pop(item.id, None)
+        self.due_at.pop(item.id, None)
+        self.running[inc].add(item.id)
+        return f"RUN:{row.attempt}"
+
+    def rebuild(self, task_id: str, queue: str, gen: int, envelope: str) -> None:
+        if task_id not in self.rows:
+            self.rows[task_id] = Row(queue, "queued", gen, envelope=envelope)
+
+    def finish(self, now: int, task_id: str, token: str, kind: str, whole: bool, noted: bool, delay: int) -> str:
+        row = self.rows.get(task_id)
+        if row is None or row.token != token:
+            return "FENCED"
+        if row.ended or row.status == "retrying":
+            return "OK"  # the reply to the same outcome was lost
+        self._let_go(row.inc, task_id)
+        row.history = min(50, row.history + noted)
+        if kind == "success":
+            row.status, row.gone_at, row.whole_result = "success", now + RESULT_TTL, whole
+            if row.short or len(row.envelope or "") > INLINE_LIMIT:
+                row.envelope = None
+        elif kind == "cancelled" or (row.cancel is not None and kind != "failed"):
+            self._end(now, task_id, "cancelled", TOMBSTONE_TTL)
+        elif kind == "retry":
+            self._wait(task_id, now + delay)
+        elif kind == "handback":
+            row.attempt -= 1
+            if row.handbacks >= MOST_HAND_BACKS:
+                self._end(now, task_id, "failed", FAILED_TTL, "unknown_task")
+            else:
+                self._wait(task_id, now + HAND_BACK_UNIT * 2**row.handbacks)
+                row.handbacks += 1
+        else:
+            self._end(now, task_id, "failed", FAILED_TTL, "error")
+        return "OK"
+
+    def beat(self, now: int, inc: str, slots: int, held: Iterable[str]) -> set[str] | None:
+        """The tasks to be stopped; None for one declared dead."""
+        if inc in self.dead:
+            return None
+        worker = self.workers.setdefault(inc, Worker())
+        if now - worker.beat > LARGEST_GAP:
+            worker.series = now
+        worker.beat = self.online[inc] = now
+        worker.slots, worker.gone_at = slots, now + WORKER_TTL
+        stopping, tokens = set(), set(held)
+        for task_id in sorted(self.running.get(inc, ())):
+            row = self.rows.get(task_id)
+            if row is None or row.status != "processing" or row.inc != inc:
+                self.running[inc].discard(task_id)
+            elif row.token not in tokens:
+                if now - row.started > UNHELD_AFTER:
+                    self._give_back(now, task_id)
+            elif row.cancel is not None:
+                stopping.add(task_id)
+        return stopping
+
+    def release(self, now: int, inc: str, held: Iterable[tuple[str, str]], leave: bool) -> None:
+        for task_id, token in held:
+            row = self.rows.get(task_id)
+            if row is not None and row.status == "processing" and row.token == token:
+                self._give_back(now, task_id)
+        if leave:
+            for task_id in sorted(self.running.pop(inc, ())):
+                self._give_back(now, task_id)
+            self.online.pop(inc, None)
+            if inc in self.workers:
+                self.workers[inc].gone_at = now + WORKER_TTL
+
+    # -- the keeper ------------------------------------------------------------------------------------------
+
+    def may_reap(self, now: int, inc: str) -> bool:
+        """Only one who was never away himself may say that others are."""
+        me = self.workers.get(inc)
+        return me is not None and now - me.beat <= LARGEST_GAP and now - me.series >= STEADY_FOR
+
+    def reap(self, now: int, inc: str) -> set[str]:
+        if not self.may_reap(now, inc):
+            return set()
+        silent = {name for name, beat in self.online.items() if now - beat > OFFLINE_AFTER}
+        for name in silent:
+            self.dead.add(name)
+            del self.online[name]
+            runs = [task_id for task_id in self.running.pop(name, ()) if self.rows[task_id].inc == name]
+            runs.sort(key=lambda task_id: int((self.rows[task_id].token or "").rpartition(":")[2]))
+            slots = self.workers[name].slots if name in self.workers else 0
+            for number, task_id in enumerate(runs):  # only the first ones were running
+                self._survive(now, task_id, blamed=number < slots)
+        return silent
+
+    def _survive(self, now: int, task_id: str, *, blamed: bool) -> None:
+        row = self.rows[task_id]
+        row.lost += blamed
+        row.history = min(50, row.history + 1)
+        if row.lost >= 3 and row.cancel is None:
+            self._end(now, task_id, "failed", FAILED_TTL, "worker_lost")
+        else:
+            self._give_back(now, task_id)
+
+    def due(self, now: int, limit: int) -> int:
+        come = _first(self.due_at, now, limit)
+        for task_id in come:
+            row = self.rows[task_id]
+            del self.due_at[task_id]
+            if row.expires is not None and row.expires <= now:
+                self._end(now, task_id, "expired", TOMBSTONE_TTL)
+            elif row.status != "queued":
+                self._queue_again(now, task_id, row.gen)
+        return len(come)
+
+    def sweep(self, now: int, limit: int) -> list[tuple[str, int]]:
+        swept = _first(self.outbox, now, limit)
+        for task_id in swept:
+            self.outbox[task_id] = now + RECHECK
+        return [(task_id, self.rows[task_id].gen) for task_id in swept]
+
+    def requeue(self, now: int, tasks: Iterable[tuple[str, int]]) -> list[str]:
+        again = []
+        for task_id, gen in tasks:
+            row = self.rows.get(task_id)
+            if row is None or row.status != "queued" or row.gen != gen:
+                continue
+            if row.envelope is None:
+                self._end(now, task_id, "failed", FAILED_TTL, "error")
+            else:
+                row.place = None
+                self.outbox[task_id] = now
+                again.append(task_id)
+        return again
+
+    # -- shared ----------------------------------------------------------------------------------------------
+
+    def _end(self, now: int, task_id: str, status: str, ttl: int, reason: str | None = None) -> None:
+        row = self.rows[task_id]
+        row.status, row.due, row.gone_at = status, None, now + ttl
+        row.reason = reason or row.reason
+        self.outbox.pop(task_id, None)
+        self.due_at.pop(task_id, None)
+
+    def _wait(self, task_id: str, due: int) -> None:
+        row = self.rows[task_id]
+        row.status, row.due, row.place = "retrying", due, None
+        row.gen += 1
+        self.due_at[task_id] = due
+
+    def _queue_again(self, now: int, task_id: str, gen: int) -> None:
+        row = self.rows[task_id]
+        row.status, row.gen = "queued", gen
+        row.place = row.token = row.due = None
+        self.outbox[task_id] = now
+        self._watch_expiry(task_id, row)
+
+    def _give_back(self, now: int, task_id: str) -> None:
+        row = self.rows[task_id]
+        self._let_go(row.inc, task_id)
+        if row.cancel is not None:
+            self._end(now, task_id, "cancelled", TOMBSTONE_TTL)
+        else:
+            row.attempt = max(0, row.attempt - 1)
+            self._queue_again(now, task_id, row.gen + 1)
+
+    def _let_go(self, inc: str, task_id: str) -> None:
+        self.running.get(inc, set()).discard(task_id)
+
+    def _watch_expiry(self, task_id: str, row: Row) -> None:
+        if row.expires is not None:
+            self.due_at[task_id] = row.expires
+
+    # -- time ------------------------------------------------------------------------------------------------
+
+    def pass_time(self, now: int, span: int) -> None:
+        """Every moment noted moves into the past, and what has passed its time to live is gone."""
+        for row in self.rows.values():
+            for name in ("due", "expires", "cancel", "retried", "gone_at"):
+                if (value := getattr(row, name)) is not None:
+                    setattr(row, name, value - span)
+            row.started -= span
+        for times in (self.outbox, self.due_at):
+            times.update({task_id: at - span for task_id, at in times.items()})
+        for worker in self.workers.values():
+            worker.beat -= span
+            worker.series -= span
+            worker.gone_at -= span
+        self.workers = {inc: worker for inc, worker in self.workers.items() if worker.gone_at > now}
+        self.online = {inc: beat - span for inc, beat in self.online.items()}
+        self.born -= span
+        self.keys = {key: (task_id, end - span) for key, (task_id, end) in self.keys.items() if end - span > now}
+        self.rows = {i: row for i, row in self.rows.items() if row.gone_at is None or row.gone_at > now}
+
+
+def _first(times: dict[str, int], now: int, limit: int) -> list[str]:
+    come = [task_id for task_id, at in times.items() if at <= now]
+    return sorted(come, key=lambda task_id: (times[task_id], task_id))[:limit]

@@ -1,0 +1,430 @@
+"""Every Lua move on a real Redis against the plain model, in every order that Hypothesis can think of.
+
+Time is not waited for: all moments kept in Redis and in the model are moved into the past alike.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import os
+import uuid
+from dataclasses import dataclass, replace
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from tests.model.checks import check_against_model, check_bounds, check_indexes, check_progress
+from tests.model.reference import Model
+from tests.model.world import Picture, World
+from yadtq.core.yadtq_codec import INLINE_LIMIT
+from yadtq.core.yadtq_result_db import ClaimItem, NewTask
+from yadtq.embedded import EmbeddedRedis
+
+QUEUES = ("default", "media")
+SLOTS = 2
+PICK = st.integers(0, 1000)  # which one of a list whose length differs from run to run
+SPANS = st.sampled_from([700, 2_300, 8_100, 16_700, 21_300, 31_900])
+LONG_SPANS = st.sampled_from([3_700_000, 7_300_000, 12_300_000])
+MOMENTS = st.sampled_from([None, None, None, 0.5, 3.0, 40.0])  # seconds, for delay and expires
+
+
+@dataclass(frozen=True)
+class Published:
+    """A record in Kafka; Kafka keeps it whatever Redis does."""
+
+    id: str
+    gen: int
+    queue: str
+    envelope: str
+    time: int
+    offset: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """A claim that was answered RUN, and the record it was made of."""
+
+    inc: str
+    token: str
+    record: Published
+
+
+class Moves(RuleBasedStateMachine):
+    """Clients, workers and keepers that do anything at any time."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        self.world = World(url, f"m{uuid.uuid4().hex[:8]}:")
+        self.model = Model()
+        self.records: list[Published] = []
+        self.runs: list[Run] = []
+        self.batches: list[list[NewTask]] = []
+        self.copies: list[tuple[Any, Model]] = []
+        self.fences: dict[str, int] = {}
+        self.before = Picture()
+        self.retried: set[str] = set()
+        self.numbers = itertools.count(1)
+
+    def teardown(self) -> None:
+        self.world.wipe()
+        self.world.close()
+        self.world.plain.close()
+
+    @property
+    def now(self) -> int:
+        """Redis' time of the last move."""
+        return self.world.reply.now
+
+    @property
+    def incs(self) -> list[str]:
+        """Incarnations that may claim: they have beaten and have not left."""
+        return [inc for inc in self.model.online if inc in self.model.workers]
+
+    # -- clients ---------------------------------------------------------------------------------------------
+
+    @initialize()
+    def first_worker(self) -> None:
+        self.world.beat("w1", "{}", "{}", SLOTS, [])
+        self.model.born = int(str(self.world.plain.get(self.world.key("epoch"))).partition("-")[0])
+        self.model.beat(self.now, "w1", SLOTS, [])
+
+    @rule(
+        count=st.integers(1, 3),
+        queue=st.sampled_from(QUEUES),
+        delay=MOMENTS,
+        expires=MOMENTS,
+        big=st.booleans(),
+        short=st.booleans(),
+        key=st.sampled_from([None, None, None, "a", "b"]),
+        sent=st.booleans(),
+    )
+    def enqueue(
+        self,
+        count: int,
+        queue: str,
+        delay: float | None,
+        expires: float | None,
+        big: bool,
+        short: bool,
+        key: str | None,
+        sent: bool,
+    ) -> None:
+        batch = []
+        for _ in range(count):
+            task_id = f"t{next(self.numbers)}"
+            envelope = f"the envelope of {task_id}".ljust(INLINE_LIMIT + 1 if big else 1)
+            args = "[[1],{}]" if short else ""
+            new = NewTask(
+                task_id, "add", queue, envelope.encode(), args, "" if short else "1", delay or 0.0, expires, key
+            )
+            batch.append(new)
+        self.batches.append(batch)
+        self._enqueue(batch, sent=sent)
+
+    @precondition(lambda self: self.batches)
+    @rule(pick=PICK, sent=st.booleans())
+    def enqueue_again(self, pick: int, sent: bool) -> None:
+        """The reply was lost: the same batch once more."""
+        self._enqueue(self.batches[pick % len(self.batches)], sent=sent)
+
+    def _enqueue(self, batch: list[NewTask], *, sent: bool) -> None:
+        ids = [item.decode() for item in self.world.enqueue(batch).items]
+        assert ids == self.model.enqueue(self.now, batch)
+        for new, kept in zip(batch, ids, strict=True):
+            if sent and kept == new.id and not new.delay:
+                self._publish(new.id, 1, new.queue, new.envelope.decode())
+
+    def _publish(self, task_id: str, gen: int, queue: str, envelope: str) -> None:
+        record = Published(task_id, gen, queue, envelope, self.now, next(self.numbers))
+        self.records.append(record)
+
+    @precondition(lambda self: self.records)
+    @rule(picks=st.lists(PICK, min_size=1, max_size=3))
+    def acknowledged(self, picks: list[int]) -> None:
+        chosen = [self.records[pick % len(self.records)] for pick in picks]
+        self.world.published([(record.id, record.gen, 0, record.offset) for record in chosen])
+        for record in chosen:
+            self.model.published(record.id, record.gen, (0, record.offset))
+
+    @precondition(lambda self: self.model.rows)
+    @rule(pick=PICK, late=st.sampled_from([0, 0, 0, 10_000]))
+    def cancel(self, pick: int, late: int) -> None:
+        task_id = self._any_task(pick)
+        asked_at = self.world.time_ms() - late
+        found = self.world.cancel(task_id, asked_at)
+        assert found == self.model.cancel(self.now, task_id, asked_at)
+
+    @precondition(lambda self: self.model.rows)
+    @rule(pick=PICK, read_back=st.booleans())
+    def retry(self, pick: int, read_back: bool) -> None:
+        """A person's retry; with the envelope read back from Kafka where Redis has none."""
+        ended = [task_id for task_id, row in self.model.rows.items() if row.ended]
+        task_id = ended[pick % len(ended)] if ended else self._any_task(pick)
+        self.retried = {task_id}
+        found = self.world.retry(task_id)
+        assert found[0] == self.model.retry(self.now, task_id, "")
+        if found[0] == "NOENVELOPE" and read_back:
+            row = self.model.rows[task_id]
+            place = row.place or ("", "")
+            assert found[1:] == [row.queue, str(row.gen), str(place[0]), str(place[1])]
+            envelope = f"the envelope of {task_id}".ljust(INLINE_LIMIT + 1)
+            assert self.world.retry(task_id, envelope.encode()) == ["queued"]
+            assert self.model.retry(self.now, task_id, envelope) == "queued"
+
+    def _any_task(self, pick: int) -> str:
+        return sorted(self.model.rows)[pick % len(self.model.rows)]
+
+    # -- workers ---------------------------------------------------------------------------------------------
+
+    @precondition(lambda self: self.records and self.incs)
+    @rule(who=PICK, picks=st.lists(PICK, min_size=1, max_size=4), newest=st.booleans(), twice=st.booleans())
+    def claim(self, who: int, picks: list[int], newest: bool, twice: bool) -> None:
+        """Any records, also old and double ones; ``twice``: the first reply was lost."""
+        inc = self.incs[who % len(self.incs)]
+        among = self.records[-5:] if newest else self.records
+        chosen = [among[pick % len(among)] for pick in picks]
+        batch = [Run(inc, f"{inc}:{next(self.numbers)}", record) for record in chosen]
+        self._claim(inc, batch)
+        if twice:
+            self._claim(inc, batch)
+
+    @precondition(lambda self: any(run.inc in self.incs for run in self.runs))
+    @rule(pick=PICK)
+    def assert_again(self, pick: int) -> None:
+        """Redis has gone back: a worker tells it what it runs, or has just finished."""
+        own = [run for run in self.runs if run.inc in self.incs]
+        run = own[pick % len(own)]
+        self._claim(run.inc, [run], reasserts=True)
+
+    @precondition(lambda self: self.model.dead and self.records)
+    @rule(pick=PICK)
+    def claim_when_dead(self, pick: int) -> None:
+        inc = sorted(self.model.dead)[pick % len(self.model.dead)]
+        self._claim(inc, [Run(inc, f"{inc}:{next(self.numbers)}", self.records[-1])])
+
+    def _claim(self, inc: str, batch: list[Run], *, reasserts: bool = False) -> None:
+        lost = [run for run, answer in zip(batch, self._ask(inc, batch, reasserts), strict=False) if answer == "LOST"]
+        if not lost:
+            return
+        rows = [(r.record.id, r.record.gen, "add", r.record.queue, r.record.time, "", r.record.envelope, "", "1") for r in lost]
+        self.world.rebuild(rows)
+        for run in lost:
+            self.model.rebuild(run.record.id, run.record.queue, run.record.gen, run.record.envelope)
+        assert "LOST" not in self._ask(inc, batch, reasserts)
+
+    def _ask(self, inc: str, batch: list[Run], reasserts: bool) -> list[str]:
+        items = []
+        for run in batch:
+            big = reasserts or len(run.record.envelope) > INLINE_LIMIT
+            envelope = run.record.envelope.encode() if big else b""
+            items.append(ClaimItem(run.record.id, run.record.gen, run.token, run.record.time, envelope))
+        answers = [item.decode() for item in self.world.claim(inc, "worker", items, reasserts=reasserts).items]
+        without_fence = [":".join(answer.split(":")[:2]) for answer in answers]
+        assert without_fence == self.model.claim(self.now, inc, items, reasserts)
+        for run, answer in zip(batch, answers, strict=False):
+            if answer.startswith("RUN"):
+                self._note_run(run, int(answer.split(":")[2]))
+        return answers
+
+    def _note_run(self, run: Run, fence: int) -> None:
+        """A new run's fence is higher than any before, even one that Redis has forgotten."""
+        if run in self.runs and fence == self.fences[run.record.id]:
+            return  # the reply was lost, and came again
+        assert fence > self.fences.get(run.record.id, 0)
+        self.fences[run.record.id] = fence
+        if run not in self.runs:
+            self.runs.append(run)
+
+    @precondition(lambda self: self.runs)
+    @rule(
+        picks=st.lists(PICK, min_size=1, max_size=3),
+        kind=st.sampled_from(["success", "success", "retry", "failed", "handback", "cancelled"]),
+        whole=st.booleans(),
+        delay=st.sampled_from([0, 500, 20_000]),
+        newest=st.booleans(),
+        twice=st.booleans(),
+    )
+    def finish(self, picks: list[int], kind: str, whole: bool, delay: int, newest: bool, twice: bool) -> None:
+        """Outcomes of any runs, also of those that others have overtaken; ``twice``: the reply was lost."""
+        among = self.runs[-4:] if newest else self.runs
+        chosen = [among[pick % len(among)] for pick in picks]
+        inc = chosen[0].inc
+        batch = [run for run in chosen if run.inc == inc]
+        for _ in range(1 + twice):
+            self._finish(inc, batch, kind, whole=whole, delay=delay)
+
+    def _finish(self, inc: str, batch: list[Run], kind: str, *, whole: bool, delay: int) -> None:
+        entry = "" if kind == "success" else '{"attempt":1}'
+        long = "x" * 100 if whole and kind == "success" else ""
+        reason = "error" if kind == "failed" else ""
+        rows = [(run.record.id, run.token, kind, "1", long, reason, delay, entry) for run in batch]
+        answers = [item.decode() for item in self.world.finish(inc, rows).items]
+        assert answers == [
+            self.model.finish(self.now, run.record.id, run.token, kind, bool(long), bool(entry), delay)
+            for run in batch
+        ]
+
+    @rule(who=PICK, forgets=st.booleans())
+    def beat(self, who: int, forgets: bool) -> None:
+        """A beat of any incarnation, also a dead one or one that left, with all that it holds or nothing."""
+        incs = sorted({run.inc for run in self.runs} | set(self.model.online) | self.model.dead)
+        if incs:
+            self._beat(incs[who % len(incs)], holds=not forgets)
+
+    @rule()
+    def new_worker(self) -> None:
+        self._beat(f"w{next(self.numbers)}")
+
+    def _beat(self, inc: str, *, holds: bool = True) -> None:
+        held = [run.token for run in self.runs if run.inc == inc and holds]
+        answer, *others = [item.decode() for item in self.world.beat(inc, "{}", "{}", SLOTS, held).items]
+        expected = self.model.beat(self.now, inc, SLOTS, held)
+        if expected is None:
+            assert (answer, others) == ("FENCED", [])
+        else:
+            assert (answer, others[0], set(others[1:])) == ("OK", "", expected)
+
+    @precondition(lambda self: self.incs)
+    @rule(who=PICK, pick=PICK, leaves=st.booleans())
+    def release(self, who: int, pick: int, leaves: bool) -> None:
+        """A stopping worker hands one run back, then perhaps leaves with whatever it still holds."""
+        inc = self.incs[who % len(self.incs)]
+        own = [run for run in self.runs if run.inc == inc]
+        held = [(run.record.id, run.token) for run in own[pick % len(own) :][:1]] if own else []
+        self.world.release(inc, held, leave=leaves)
+        self.model.release(self.now, inc, held, leaves)
+
+    # -- the keeper ------------------------------------------------------------------------------------------
+
+    @precondition(lambda self: self.incs)
+    @rule(who=PICK, outlives=st.booleans())
+    def reap(self, who: int, outlives: bool) -> None:
+        """Any worker's reap; ``outlives``: after it alone has beaten for long."""
+        inc = self.incs[who % len(self.incs)]
+        for _ in range(5 if outlives else 0):
+            self._pass(8_100)
+            self._beat(inc)
+        silent = set(self.world.reap(inc))
+        assert not outlives or self.model.may_reap(self.now, inc) or inc in self.model.dead
+        assert silent == self.model.reap(self.now, inc)
+
+    @precondition(lambda self: self.records)
+    @rule(pick=PICK, deaths=st.integers(1, 3))
+    def kill_workers(self, pick: int, deaths: int) -> None:
+        """A task whose workers die one after the other, seen by one that lives on."""
+        survivor = f"w{next(self.numbers)}"
+        task_id = self.records[pick % len(self.records)].id
+        self._beat(survivor)
+        for _ in range(deaths):
+            victim = f"w{next(self.numbers)}"
+            self._beat(victim)
+            latest = [record for record in self.records if record.id == task_id][-1]
+            self._claim(victim, [Run(victim, f"{victim}:{next(self.numbers)}", latest)])
+            self.reap_from(survivor)
+            self.sweep(1000)
+
+    def reap_from(self, survivor: str) -> None:
+        for _ in range(5):
+            self._pass(8_100)
+            self._beat(survivor)
+        silent = set(self.world.reap(survivor))
+        assert silent == self.model.reap(self.now, survivor)
+
+    @rule(limit=st.sampled_from([1, 1000]))
+    def due(self, limit: int) -> None:
+        moved = self.world.due(limit)
+        assert moved == self.model.due(self.now, limit)
+
+    @rule(limit=st.sampled_from([2, 1000]))
+    def sweep(self, limit: int) -> None:
+        items = [item.decode() for item in self.world.sweep(limit).items]
+        rows = [items[i : i + 5] for i in range(0, len(items), 5)]
+        assert [(row[0], int(row[1])) for row in rows] == self.model.sweep(self.now, limit)
+        for task_id, gen, queue, handbacks, envelope in rows:
+            row = self.model.rows[task_id]
+            assert (queue, int(handbacks), envelope) == (row.queue, row.handbacks, row.envelope)
+            self._publish(task_id, int(gen), queue, envelope)
+
+    @precondition(lambda self: self.model.rows)
+    @rule(pick=PICK, older=st.sampled_from([0, 0, 0, 1]))
+    def requeue(self, pick: int, older: int) -> None:
+        task_id = self._any_task(pick)
+        asked = [(task_id, self.model.rows[task_id].gen - older), ("unknown", 1)]
+        again = self.world.requeue(asked)
+        assert again == self.model.requeue(self.now, asked)
+
+    # -- time and faults -------------------------------------------------------------------------------------
+
+    @rule(span=SPANS)
+    def time_passes(self, span: int) -> None:
+        self._pass(span)
+
+    @rule(span=LONG_SPANS)
+    def hours_pass(self, span: int) -> None:
+        self._pass(span)
+
+    def _pass(self, span: int) -> None:
+        self.world.pass_time(span)
+        self.model.pass_time(self.world.time_ms(), span)
+        self.records = [replace(record, time=record.time - span) for record in self.records]
+        self.runs = [replace(run, record=replace(run.record, time=run.record.time - span)) for run in self.runs]
+        self.before = Picture()  # only moves are judged by what was before
+
+    @rule()
+    def remember(self) -> None:
+        """What Redis has on disk."""
+        self.copies.append((self.world.keep_copy(), copy.deepcopy(self.model)))
+
+    @precondition(lambda self: self.copies)
+    @rule()
+    def redis_goes_back(self) -> None:
+        kept, model = self.copies.pop()
+        since = self.world.go_back(kept)
+        self.model = model
+        self.model.pass_time(self.world.time_ms(), since)
+        self.before = Picture()
+
+    @rule(sure=st.integers(0, 9))
+    def redis_is_emptied(self, sure: int) -> None:
+        if sure:
+            return
+        self.world.wipe()
+        self.copies.clear()
+        self.before = Picture()
+        self.model = Model()
+        self.first_worker()
+
+    # -- what always holds -----------------------------------------------------------------------------------
+
+    @invariant()
+    def all_is_well(self) -> None:
+        picture = self.world.picture()
+        check_against_model(picture, self.model, self.world.time_ms())
+        check_indexes(picture)
+        check_bounds(picture)
+        check_progress(self.before, picture, self.retried)
+        self.before, self.retried = picture, set()
+
+
+def test_every_move_does_what_the_model_says(redis_server: EmbeddedRedis) -> None:
+    run_state_machine_as_test(
+        lambda: Moves(redis_server.url),
+        settings=settings(
+            max_examples=int(os.environ.get("YT_MODEL_EXAMPLES", "150")),
+            stateful_step_count=40,
+            deadline=None,
+            derandomize=bool(os.environ.get("CI")),
+            print_blob=True,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
