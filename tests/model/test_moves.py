@@ -216,7 +216,10 @@ class Moves(RuleBasedStateMachine):
         lost = [run for run, answer in zip(batch, self._ask(inc, batch, reasserts), strict=False) if answer == "LOST"]
         if not lost:
             return
-        rows = [(r.record.id, r.record.gen, "add", r.record.queue, r.record.time, "", r.record.envelope, "", "1") for r in lost]
+        rows = [
+            (r.record.id, r.record.gen, "add", r.record.queue, r.record.time, "", r.record.envelope, "", "1")
+            for r in lost
+        ]
         self.world.rebuild(rows)
         for run in lost:
             self.model.rebuild(run.record.id, run.record.queue, run.record.gen, run.record.envelope)
@@ -270,8 +273,7 @@ class Moves(RuleBasedStateMachine):
         rows = [(run.record.id, run.token, kind, "1", long, reason, delay, entry) for run in batch]
         answers = [item.decode() for item in self.world.finish(inc, rows).items]
         assert answers == [
-            self.model.finish(self.now, run.record.id, run.token, kind, bool(long), bool(entry), delay)
-            for run in batch
+            self.model.finish(self.now, run.record.id, run.token, kind, bool(long), bool(entry), delay) for run in batch
         ]
 
     @rule(who=PICK, forgets=st.booleans())
@@ -420,7 +422,7 @@ def test_every_move_does_what_the_model_says(redis_server: EmbeddedRedis) -> Non
     run_state_machine_as_test(
         lambda: Moves(redis_server.url),
         settings=settings(
-            max_examples=int(os.environ.get("YT_MODEL_EXAMPLES", "150")),
+            max_examples=int(os.environ.get("YT_MODEL_EXAMPLES", "100")),
             stateful_step_count=40,
             deadline=None,
             derandomize=bool(os.environ.get("CI")),
