@@ -107,9 +107,9 @@ def test_a_worker_needs_one_claim_and_one_finish_for_a_batch(
     house.worker({"add": add})
     house.ended(ids)
     assert {move: sum(sizes) for move, sizes in batches.items()} == {"claim": 2000, "finish": 2000}
-    # The first call of a script costs more: Redis does not know it yet, and is asked for its version.
-    assert wire["yadtq-claimer"] - len(batches["claim"]) <= 3
-    assert wire["yadtq-finisher"] - len(batches["finish"]) <= 3
+    # Once more: a first call (Redis does not know the script, is asked for its version) and a new connection's greeting.
+    assert wire["yadtq-claimer"] - len(batches["claim"]) <= 8
+    assert wire["yadtq-finisher"] - len(batches["finish"]) <= 8
     assert not [name for name in wire if name.startswith("yadtq-task-")]
     assert len(batches["claim"]) + len(batches["finish"]) < 1000  # so they are batches: less than 0.5 a task
 
