@@ -79,7 +79,7 @@ def _check_json(value: Any, where: str, depth: int) -> None:
         for key, item in value.items():
             if not isinstance(key, str):
                 raise TaskNotSerializable(f"{where} has the key {key!r}; JSON keys are strings")
-            _check_text(key, f"a key of {where}")
+            _check_text(key, f"{where}, in a key,")
             _check_json(item, f"{where}[{key!r}]", depth - 1)
     elif isinstance(value, (list, tuple)):
         for index, item in enumerate(value):
