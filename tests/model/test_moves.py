@@ -32,10 +32,11 @@ from yadtq.embedded import EmbeddedRedis
 
 QUEUES = ("default", "media")
 SLOTS = 2
+MOST_TASKS = 6  # few, so that they meet often
 PICK = st.integers(0, 1000)  # which one of a list whose length differs from run to run
 SPANS = st.sampled_from([700, 2_300, 8_100, 16_700, 21_300, 31_900])
 LONG_SPANS = st.sampled_from([3_700_000, 7_300_000, 12_300_000])
-MOMENTS = st.sampled_from([None, None, None, 0.5, 3.0, 40.0])  # seconds, for delay and expires
+MOMENTS = st.sampled_from([None, None, None, None, 0.5, 3.0, 40.0])  # seconds, for delay and expires
 
 
 @dataclass(frozen=True)
@@ -98,15 +99,16 @@ class Moves(RuleBasedStateMachine):
         self.model.born = int(str(self.world.plain.get(self.world.key("epoch"))).partition("-")[0])
         self.model.beat(self.now, "w1", SLOTS, [])
 
+    @precondition(lambda self: len(self.model.rows) < MOST_TASKS)
     @rule(
-        count=st.integers(1, 3),
+        count=st.integers(1, 2),
         queue=st.sampled_from(QUEUES),
         delay=MOMENTS,
         expires=MOMENTS,
         big=st.booleans(),
         short=st.booleans(),
         key=st.sampled_from([None, None, None, "a", "b"]),
-        sent=st.booleans(),
+        sent=st.sampled_from([True, True, False]),
     )
     def enqueue(
         self,
@@ -128,8 +130,8 @@ class Moves(RuleBasedStateMachine):
                 task_id, "add", queue, envelope.encode(), args, "" if short else "1", delay or 0.0, expires, key
             )
             batch.append(new)
-        self.batches.append(batch)
         self._enqueue(batch, sent=sent)
+        self.batches.append(batch)
 
     @precondition(lambda self: self.batches)
     @rule(pick=PICK, sent=st.booleans())
@@ -197,6 +199,20 @@ class Moves(RuleBasedStateMachine):
         self._claim(inc, batch)
         if twice:
             self._claim(inc, batch)
+
+    @precondition(lambda self: self.records and self.incs)
+    @rule(who=PICK, pick=PICK, finishes=st.sampled_from([None, None, "success", "retry", "handback"]))
+    def work(self, who: int, pick: int, finishes: str | None) -> None:
+        """The usual way: a task's latest record is claimed, and perhaps its run ends."""
+        inc = self.incs[who % len(self.incs)]
+        run = Run(inc, f"{inc}:{next(self.numbers)}", self._latest(self.records[pick % len(self.records)].id))
+        self._claim(inc, [run])
+        self.all_is_well()
+        if finishes:
+            self._finish(inc, [run], finishes, whole=False, delay=0)
+
+    def _latest(self, task_id: str) -> Published:
+        return [record for record in self.records if record.id == task_id][-1]
 
     @precondition(lambda self: any(run.inc in self.incs for run in self.runs))
     @rule(pick=PICK)
@@ -309,36 +325,43 @@ class Moves(RuleBasedStateMachine):
     # -- the keeper ------------------------------------------------------------------------------------------
 
     @precondition(lambda self: self.incs)
-    @rule(who=PICK, outlives=st.booleans())
-    def reap(self, who: int, outlives: bool) -> None:
-        """Any worker's reap; ``outlives``: after it alone has beaten for long."""
+    @rule(who=PICK)
+    def reap(self, who: int) -> None:
+        """Anybody's reap, whether or not it has been there all the time."""
         inc = self.incs[who % len(self.incs)]
-        for _ in range(5 if outlives else 0):
-            self._pass(8_100)
-            self._beat(inc)
         silent = set(self.world.reap(inc))
-        assert not outlives or self.model.may_reap(self.now, inc) or inc in self.model.dead
         assert silent == self.model.reap(self.now, inc)
 
+    @precondition(lambda self: self.incs)
+    @rule(who=PICK)
+    def outlive(self, who: int) -> None:
+        """One worker beats on while the others are silent."""
+        self._outlive(self.incs[who % len(self.incs)])
+
     @precondition(lambda self: self.records)
-    @rule(pick=PICK, deaths=st.integers(1, 3))
-    def kill_workers(self, pick: int, deaths: int) -> None:
-        """A task whose workers die one after the other, seen by one that lives on."""
+    @rule(pick=PICK, deaths=st.integers(1, 3), others=st.lists(PICK, max_size=2), last=st.booleans())
+    def kill_workers(self, pick: int, deaths: int, others: list[int], last: bool) -> None:
+        """A task whose workers die one after the other, then claimed beside others by the one that lives on."""
         survivor = f"w{next(self.numbers)}"
         task_id = self.records[pick % len(self.records)].id
         self._beat(survivor)
         for _ in range(deaths):
             victim = f"w{next(self.numbers)}"
             self._beat(victim)
-            latest = [record for record in self.records if record.id == task_id][-1]
-            self._claim(victim, [Run(victim, f"{victim}:{next(self.numbers)}", latest)])
-            self.reap_from(survivor)
+            self._claim(victim, [Run(victim, f"{victim}:{next(self.numbers)}", self._latest(task_id))])
+            self._outlive(survivor)
+            self.all_is_well()
             self.sweep(1000)
+            self.all_is_well()
+        chosen = [self._latest(self.records[other % len(self.records)].id) for other in others]
+        chosen.insert(len(chosen) if last else 0, self._latest(task_id))
+        self._claim(survivor, [Run(survivor, f"{survivor}:{next(self.numbers)}", record) for record in chosen])
 
-    def reap_from(self, survivor: str) -> None:
+    def _outlive(self, survivor: str) -> None:
         for _ in range(5):
             self._pass(8_100)
             self._beat(survivor)
+        assert self.model.may_reap(self.now, survivor)
         silent = set(self.world.reap(survivor))
         assert silent == self.model.reap(self.now, survivor)
 
@@ -371,9 +394,10 @@ class Moves(RuleBasedStateMachine):
     def time_passes(self, span: int) -> None:
         self._pass(span)
 
-    @rule(span=LONG_SPANS)
-    def hours_pass(self, span: int) -> None:
-        self._pass(span)
+    @rule(span=LONG_SPANS, sure=st.integers(0, 3))
+    def hours_pass(self, span: int, sure: int) -> None:
+        if not sure:
+            self._pass(span)
 
     def _pass(self, span: int) -> None:
         self.world.pass_time(span)
@@ -388,13 +412,32 @@ class Moves(RuleBasedStateMachine):
         self.copies.append((self.world.keep_copy(), copy.deepcopy(self.model)))
 
     @precondition(lambda self: self.copies)
-    @rule()
-    def redis_goes_back(self) -> None:
-        kept, model = self.copies.pop()
+    @rule(pick=PICK)
+    def redis_goes_back(self, pick: int) -> None:
+        kept, model = self.copies[pick % len(self.copies)]
         since = self.world.go_back(kept)
-        self.model = model
+        self.model = copy.deepcopy(model)
         self.model.pass_time(self.world.time_ms(), since)
         self.before = Picture()
+
+    @precondition(lambda self: self.runs)
+    @rule(pick=PICK, kind=st.sampled_from(["retry", "handback"]))
+    def last_publication_is_forgotten(self, pick: int, kind: str) -> None:
+        """A task is published again, and Redis loses the second in which it was."""
+        run = self.runs[pick % len(self.runs)]
+        self.remember()
+        self._finish(run.inc, [run], kind, whole=False, delay=0)
+        self._pass(2_300)
+        self.due(1000)
+        self.all_is_well()
+        self.sweep(1000)
+        self.redis_goes_back(len(self.copies) - 1)
+
+    @rule()
+    def last_submit_is_forgotten(self) -> None:
+        self.remember()
+        self.enqueue(1, "default", None, None, big=True, short=False, key=None, sent=True)
+        self.redis_goes_back(len(self.copies) - 1)
 
     @rule(sure=st.integers(0, 9))
     def redis_is_emptied(self, sure: int) -> None:
@@ -423,7 +466,7 @@ def test_every_move_does_what_the_model_says(redis_server: EmbeddedRedis) -> Non
         lambda: Moves(redis_server.url),
         settings=settings(
             max_examples=int(os.environ.get("YT_MODEL_EXAMPLES", "100")),
-            stateful_step_count=40,
+            stateful_step_count=50,
             deadline=None,
             derandomize=bool(os.environ.get("CI")),
             print_blob=True,
