@@ -339,8 +339,8 @@ class Moves(RuleBasedStateMachine):
         self._outlive(self.incs[who % len(self.incs)])
 
     @precondition(lambda self: self.records)
-    @rule(pick=PICK, deaths=st.integers(1, 3), others=st.lists(PICK, max_size=2), last=st.booleans())
-    def kill_workers(self, pick: int, deaths: int, others: list[int], last: bool) -> None:
+    @rule(pick=PICK, deaths=st.integers(1, 3), other=PICK, last=st.booleans())
+    def kill_workers(self, pick: int, deaths: int, other: int, last: bool) -> None:
         """A task whose workers die one after the other, then claimed beside others by the one that lives on."""
         survivor = f"w{next(self.numbers)}"
         task_id = self.records[pick % len(self.records)].id
@@ -353,8 +353,9 @@ class Moves(RuleBasedStateMachine):
             self.all_is_well()
             self.sweep(1000)
             self.all_is_well()
-        chosen = [self._latest(self.records[other % len(self.records)].id) for other in others]
-        chosen.insert(len(chosen) if last else 0, self._latest(task_id))
+        self.enqueue(1, "default", None, None, big=False, short=True, key=None, sent=True)
+        chosen = [self._latest(self.records[other % len(self.records)].id), self.records[-1]]
+        chosen.insert(2 if last else 0, self._latest(task_id))
         self._claim(survivor, [Run(survivor, f"{survivor}:{next(self.numbers)}", record) for record in chosen])
 
     def _outlive(self, survivor: str) -> None:
@@ -420,13 +421,12 @@ class Moves(RuleBasedStateMachine):
         self.model.pass_time(self.world.time_ms(), since)
         self.before = Picture()
 
-    @precondition(lambda self: self.runs)
-    @rule(pick=PICK, kind=st.sampled_from(["retry", "handback"]))
-    def last_publication_is_forgotten(self, pick: int, kind: str) -> None:
+    @precondition(lambda self: self.records and self.incs)
+    @rule(who=PICK, pick=PICK, kind=st.sampled_from(["retry", "handback"]))
+    def last_publication_is_forgotten(self, who: int, pick: int, kind: str) -> None:
         """A task is published again, and Redis loses the second in which it was."""
-        run = self.runs[pick % len(self.runs)]
         self.remember()
-        self._finish(run.inc, [run], kind, whole=False, delay=0)
+        self.work(who, pick, kind)
         self._pass(2_300)
         self.due(1000)
         self.all_is_well()

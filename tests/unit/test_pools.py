@@ -1,0 +1,271 @@
+"""The thread pool: order, stops from outside, and that a stop that comes too late does no harm."""
+
+from __future__ import annotations
+
+import itertools
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.helpers import Gate, eventually
+from yadtq import TaskCancelled, TaskTimeout
+from yadtq.core import yadtq_pools
+from yadtq.core.yadtq_pools import Slot, ThreadPool
+
+WAIT = 10.0  # seconds; only a failing test waits so long
+
+Work = Callable[[Slot[Any]], Any]
+
+
+class Job:
+    """One run: what it does, and how it ended."""
+
+    def __init__(self, work: Work, timeout: float | None = None) -> None:
+        self.work = work
+        self.timeout = timeout
+        self.gate = Gate()
+        self.ended = threading.Event()
+        self.outcome: Any = None
+
+
+def execute(job: Job, slot: Slot[Job]) -> None:
+    """As yadtq_execution does it: everything that is raised becomes an outcome."""
+    try:
+        slot.begin(job, job.timeout)
+        try:
+            job.outcome = job.work(slot)
+        finally:
+            slot.end()
+    except BaseException as error:  # noqa: BLE001
+        job.outcome = type(error)
+    job.ended.set()
+
+
+@pytest.fixture
+def make_pool() -> Iterator[Callable[[int], ThreadPool[Job]]]:
+    pools: list[ThreadPool[Job]] = []
+
+    def make(size: int) -> ThreadPool[Job]:
+        pool: ThreadPool[Job] = ThreadPool(size, execute)
+        pools.append(pool)
+        pool.start()
+        return pool
+
+    yield make
+    for pool in pools:
+        pool.stop()
+        for thread in pool._threads:
+            thread.join(WAIT)
+        assert not any(thread.is_alive() for thread in pool._threads)
+
+
+def held(timeout: float | None = None) -> Job:
+    """A job that runs until its gate is opened or an error is raised in it."""
+    job = Job(lambda _slot: job.gate.wait(), timeout)
+    return job
+
+
+MakePool = Callable[[int], ThreadPool[Job]]
+
+
+def test_runs_start_in_the_order_they_were_put(make_pool: MakePool) -> None:
+    order: list[int] = []
+    jobs = [Job(lambda _slot, n=n: order.append(n)) for n in range(50)]  # type: ignore[misc]
+    pool = make_pool(1)
+    for job in jobs:
+        pool.put(job)
+    assert all(job.ended.wait(WAIT) for job in jobs)
+    assert order == list(range(50))
+
+
+def test_as_many_run_at_once_as_there_are_slots(make_pool: MakePool) -> None:
+    pool, jobs = make_pool(3), [held() for _ in range(5)]
+    for job in jobs:
+        pool.put(job)
+    assert all(job.gate.reached.wait(WAIT) for job in jobs[:3])
+    assert not jobs[3].gate.reached.wait(0.05)
+    assert set(pool.running()) == set(jobs[:3])
+    jobs[1].gate.opened.set()
+    assert jobs[3].gate.reached.wait(WAIT)
+    for job in jobs:
+        job.gate.opened.set()
+    assert all(job.ended.wait(WAIT) for job in jobs)
+    eventually(lambda: not pool.running())
+
+
+def test_what_has_not_begun_can_be_taken_back(make_pool: MakePool) -> None:
+    pool, jobs = make_pool(1), [held() for _ in range(4)]
+    for job in jobs:
+        pool.put(job)
+    assert jobs[0].gate.reached.wait(WAIT)
+    assert pool.waiting() == jobs[1:]
+    assert pool.waiting() == []
+    jobs[0].gate.opened.set()
+    assert jobs[0].ended.wait(WAIT)
+    assert not jobs[1].gate.reached.is_set()
+
+
+def test_what_was_taken_back_may_be_put_again(make_pool: MakePool) -> None:
+    pool, first, second = make_pool(1), held(), Job(lambda _slot: "ran")
+    pool.put(first)
+    assert first.gate.reached.wait(WAIT)
+    pool.put(second)
+    for job in pool.waiting():
+        pool.put(job)
+    first.gate.opened.set()
+    assert second.ended.wait(WAIT)
+    assert second.outcome == "ran"
+
+
+def test_a_cancel_is_raised_in_the_wanted_run_alone(make_pool: MakePool) -> None:
+    pool, wanted, other = make_pool(2), held(), held()
+    pool.put(wanted)
+    pool.put(other)
+    assert wanted.gate.reached.wait(WAIT)
+    assert other.gate.reached.wait(WAIT)
+    pool.cancel(lambda job: job is wanted)
+    assert wanted.ended.wait(WAIT)
+    assert wanted.outcome is TaskCancelled
+    assert not other.ended.is_set()
+    other.gate.opened.set()
+    assert other.ended.wait(WAIT)
+    assert other.outcome is None
+
+
+def test_a_cancelled_run_can_see_that_it_was(make_pool: MakePool) -> None:
+    seen: list[bool] = []
+
+    def work(slot: Slot[Job]) -> None:
+        seen.append(slot.cancelled)
+        try:
+            job.gate.wait()
+        except TaskCancelled:
+            seen.append(slot.cancelled)
+
+    pool, job, after = make_pool(1), Job(work), Job(lambda slot: slot.cancelled)
+    pool.put(job)
+    assert job.gate.reached.wait(WAIT)
+    pool.cancel(lambda _job: True)
+    assert job.ended.wait(WAIT)
+    pool.put(after)
+    assert after.ended.wait(WAIT)
+    assert seen == [False, True]
+    assert after.outcome is False  # the next run on this slot knows nothing of it
+
+
+def test_a_time_limit_is_raised_in_the_run(make_pool: MakePool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(yadtq_pools, "WATCH_EVERY", 0.01)
+    pool, slow, unlimited = make_pool(2), held(timeout=0.05), held()
+    begun = time.monotonic()
+    pool.put(slow)
+    pool.put(unlimited)
+    assert slow.ended.wait(WAIT)
+    assert slow.outcome is TaskTimeout
+    assert time.monotonic() - begun >= 0.05
+    assert not unlimited.ended.is_set()
+    unlimited.gate.opened.set()
+    assert unlimited.ended.wait(WAIT)
+
+
+def test_one_error_a_run_is_enough(make_pool: MakePool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task that cleans up after one stop is not stopped in the midst of that by another."""
+    monkeypatch.setattr(yadtq_pools, "WATCH_EVERY", 0.01)
+    caught, cleaned = threading.Event(), threading.Event()
+
+    def work(_slot: Slot[Job]) -> str:
+        try:
+            job.gate.wait()
+        except TaskTimeout:
+            caught.set()
+            while not cleaned.wait(0.01):
+                pass
+        return "cleaned up"
+
+    pool, job = make_pool(1), Job(work, timeout=0.02)
+    pool.put(job)
+    assert caught.wait(WAIT)
+    for _ in range(5):
+        pool.cancel(lambda _job: True)
+        time.sleep(0.02)
+    cleaned.set()
+    assert job.ended.wait(WAIT)
+    assert job.outcome == "cleaned up"
+
+
+def test_an_interrupt_for_a_run_that_has_ended_does_nothing(make_pool: MakePool) -> None:
+    pool, first = make_pool(1), Job(lambda _slot: "first")
+    pool.put(first)
+    assert first.ended.wait(WAIT)
+    second = held()
+    pool.put(second)
+    assert second.gate.reached.wait(WAIT)
+    for _ in range(3):
+        pool.slots[0].interrupt(first, TaskCancelled)
+    assert not second.ended.wait(0.1)
+    second.gate.opened.set()
+    assert second.ended.wait(WAIT)
+    assert second.outcome is None
+
+
+def test_a_stop_outside_any_run_does_not_end_the_thread(make_pool: MakePool) -> None:
+    pool = make_pool(1)
+    for _ in range(3):
+        eventually(lambda: pool.slots[0].thread_id)
+        slot = pool.slots[0]
+        ghost = Job(lambda _slot: None)
+        slot.begin(ghost, None)  # as if the run ended between the look and the stop
+        slot.interrupt(ghost, TaskTimeout)
+        slot.end()
+        job = Job(lambda _slot: "ran")
+        pool.put(job)  # wakes the thread, which then hears of the stop
+        again = Job(lambda _slot: "ran again")
+        pool.put(again)
+        assert again.ended.wait(WAIT)
+        assert again.outcome == "ran again"
+
+
+def test_every_run_has_an_outcome_however_stops_rain(make_pool: MakePool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Short runs with time limits of about their length, and cancels at every moment."""
+    monkeypatch.setattr(yadtq_pools, "WATCH_EVERY", 0.0005)
+    ended: queue.SimpleQueue[Job] = queue.SimpleQueue()
+    lengths = itertools.cycle([0.0, 0.0004, 0.001])
+
+    def work(_slot: Slot[Job]) -> str:
+        until = time.monotonic() + next(lengths)
+        while time.monotonic() < until:
+            pass
+        return "done"
+
+    pool = make_pool(4)
+    jobs = [Job(work, timeout=0.0005) for _ in range(1500)]
+    for job in jobs:
+        pool.put(job)
+    while not jobs[-1].ended.is_set() and pool.running():
+        pool.cancel(lambda _job: True)
+    assert all(job.ended.wait(WAIT) for job in jobs), "a run was lost"
+    kinds = {job.outcome for job in jobs}
+    assert kinds <= {"done", TaskCancelled, TaskTimeout}
+    assert len(kinds) > 1, "no stop met any run"
+    assert ended.empty()
+    probe = [held() for _ in pool.slots]  # all four threads still live
+    for job in probe:
+        pool.put(job)
+    assert all(job.gate.reached.wait(WAIT) for job in probe)
+    for job in probe:
+        job.gate.opened.set()
+    assert all(job.ended.wait(WAIT) for job in probe)
+
+
+def test_stopping_lets_present_runs_end(make_pool: MakePool) -> None:
+    pool, job = make_pool(2), held()
+    pool.put(job)
+    assert job.gate.reached.wait(WAIT)
+    pool.stop()
+    pool.stop()
+    assert not job.ended.is_set()
+    job.gate.opened.set()
+    assert job.ended.wait(WAIT)
