@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import shutil
+import signal
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -80,6 +82,12 @@ def count_slowly(number: int, pause: Gate = Gate()) -> int:  # noqa: B008 - one 
 def some_have_ended(house: House, ids: list[str]) -> bool:
     ended = house.views.counts()[TaskStatus.SUCCESS]
     return 0 < ended < len(ids)
+
+
+def lines_about(caplog: pytest.LogCaptureFixture, words: str) -> list[str]:
+    """What YADTQ has warned of so far, if it holds these words."""
+    records = [record for record in caplog.records if record.name.startswith("yadtq.")]
+    return [line for record in records if words in (line := record.getMessage()) and record.levelno >= logging.WARNING]
 
 
 # -- Redis ---------------------------------------------------------------------------------------------
@@ -193,13 +201,34 @@ def test_kafka_killed_and_restarted_under_a_worker_loses_nothing(house: House, o
     eventually(lambda: house.lag() == 0, 20, every=0.2)
 
 
+def test_kafka_away_for_longer_than_a_send_is_tried_is_caught_up_with(
+    house: House, own_kafka: EmbeddedKafka, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sends that were under way when it went have failed by then; client and worker publish again nevertheless."""
+    house.worker({"count": count_slowly})
+    connection = house.broker._connection
+    monkeypatch.setattr(house.broker, "_connection", lambda: {**connection(), "request_timeout_ms": 2000})
+    monkeypatch.setattr("yadtq.core.yadtq_broker.DELIVERY_TIMEOUT", 3.0)  # instead of 15
+    before = house.client.submit_many([("count", (number,)) for number in range(20)])
+    house.ended(before)
+    node = own_kafka.nodes[0]
+    assert node.pid is not None
+    os.kill(node.pid, signal.SIGSTOP)
+    ids = [house.client.submit("count", number) for number in range(20)]
+    sender = house.broker.producer()._sender
+    eventually(lambda: sender._client.in_flight_request_count() > 0)  # sent, and never to be answered
+    node.kill()
+    expired = "Failed to produce messages"  # kafka-python's words, once a send that was under way is given up
+    eventually(lambda: any(record.getMessage().startswith(expired) for record in caplog.records), 30)
+    own_kafka.start()
+    results = house.ended([*before, *ids], timeout=30)
+    assert [result.result for result in results] == [*range(20), *range(20)]
+    later = house.client.submit("count", 7)
+    eventually(lambda: house.views.outbox_size() == 0)
+    assert house.client.wait_for_result(later, timeout=10).result == 7
+
+
 # -- both ----------------------------------------------------------------------------------------------
-
-
-def lines_about(caplog: pytest.LogCaptureFixture, words: str) -> list[str]:
-    """What YADTQ has warned of so far, if it holds these words."""
-    records = [record for record in caplog.records if record.name.startswith("yadtq.")]
-    return [line for record in records if words in (line := record.getMessage()) and record.levelno >= logging.WARNING]
 
 
 def test_a_worker_that_starts_before_its_servers_says_so_once_and_then_works(
