@@ -159,10 +159,15 @@ class Moves(RuleBasedStateMachine):
             self.model.published(record.id, record.gen, (0, record.offset))
 
     @precondition(lambda self: self.model.rows)
-    @rule(pick=PICK, late=st.sampled_from([0, 0, 0, 10_000]))
-    def cancel(self, pick: int, late: int) -> None:
-        task_id = self._any_task(pick)
-        asked_at = self.world.time_ms() - late
+    @rule(pick=PICK, older=st.booleans())
+    def cancel(self, pick: int, older: bool) -> None:
+        """A cancel asked for now; or one that a person's retry has overtaken."""
+        retried = [task_id for task_id, row in self.model.rows.items() if row.retried is not None]
+        if older and retried:
+            task_id = retried[pick % len(retried)]
+            asked_at = (self.model.rows[task_id].retried or 0) - 1
+        else:
+            task_id, asked_at = self._any_task(pick), self.world.time_ms()
         found = self.world.cancel(task_id, asked_at)
         assert found == self.model.cancel(self.now, task_id, asked_at)
 
@@ -370,6 +375,12 @@ class Moves(RuleBasedStateMachine):
     def due(self, limit: int) -> None:
         moved = self.world.due(limit)
         assert moved == self.model.due(self.now, limit)
+
+    @precondition(lambda self: self.model.due_at)
+    @rule()
+    def wait_until_due(self) -> None:
+        self._pass(3_300)
+        self.due(1000)
 
     @rule(limit=st.sampled_from([2, 1000]))
     def sweep(self, limit: int) -> None:

@@ -1,0 +1,238 @@
+"""Many clients, workers and keepers at the same few rows at once; then what must hold is looked at, and all is drained."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import threading
+import uuid
+from collections import defaultdict
+from collections.abc import Iterator
+
+import pytest
+
+from tests.model.checks import check_bounds, check_indexes
+from tests.model.world import World
+from yadtq.core.yadtq_result_db import ClaimItem, NewTask
+from yadtq.embedded import EmbeddedRedis
+
+TASKS = 12
+MOVES = 500  # of each thread
+SLOTS = 2
+
+
+@pytest.fixture
+def prefix() -> str:
+    return f"r{uuid.uuid4().hex[:8]}:"
+
+
+@pytest.fixture
+def world(redis_server: EmbeddedRedis, prefix: str) -> Iterator[World]:
+    made = World(redis_server.url, prefix)
+    yield made
+    made.wipe()
+    made.close()
+    made.plain.close()
+
+
+def new_task(number: int) -> NewTask:
+    delay = 1.0 if number % 4 == 0 else 0.0
+    return NewTask(f"t{number}", "add", "default", b"envelope", "", "1", delay, 3600.0 if number % 5 == 0 else None)
+
+
+class Kafka:
+    """The newest record of each task, and older ones to come again; shared by all threads."""
+
+    def __init__(self) -> None:
+        self.records: set[tuple[str, int]] = set()
+        self._lock = threading.Lock()
+
+    def add(self, *records: tuple[str, int]) -> None:
+        with self._lock:
+            self.records.update(records)
+
+    def some(self, rng: random.Random, most: int) -> list[tuple[str, int]]:
+        with self._lock:
+            known = sorted(self.records)
+        return [rng.choice(known) for _ in range(rng.randint(1, most))] if known else []
+
+
+class Seen:
+    """What the answers said, to be judged afterwards."""
+
+    def __init__(self) -> None:
+        self.fences: dict[str, dict[str, int]] = defaultdict(dict)  # per task, by token
+        self.succeeded: dict[str, set[str]] = defaultdict(set)  # per task, the tokens whose success was accepted
+        self.lock = threading.Lock()
+
+
+class Participant(threading.Thread):
+    """One process that is client, worker and keeper, and now and then stays away until others call it dead."""
+
+    def __init__(self, url: str, prefix: str, kafka: Kafka, seen: Seen, seed: int) -> None:
+        super().__init__(name=f"participant-{seed}")
+        self.world = World(url, prefix)
+        self.kafka, self.seen, self.rng = kafka, seen, random.Random(seed)
+        self.numbers = itertools.count(1)
+        self.held: list[tuple[str, str]] = []
+        self.past: list[tuple[str, str]] = []  # runs already ended or lost: their outcomes come again
+        self.error: BaseException | None = None
+        self._renew()
+
+    def _renew(self) -> None:
+        self.inc = f"{self.name}-{self.rng.randrange(10**9)}"
+        self.past += self.held
+        self.held = []
+
+    def run(self) -> None:
+        moves = [self.submit, self.claim, self.claim, self.finish, self.finish, self.beat, self.beat, self.keep_house]
+        rare = [self.stay_away, self.cancel, self.retry, self.release, self.requeue, self.time_passes]
+        try:
+            self.beat()
+            for _ in range(MOVES):
+                self.rng.choice(moves if self.rng.random() < 0.8 else rare)()
+        except BaseException as error:  # noqa: BLE001 -- told by the test
+            self.error = error
+
+    def submit(self) -> None:
+        first = self.rng.randrange(TASKS)
+        batch = [new_task(number % TASKS) for number in range(first, first + 3)]
+        self.world.enqueue(batch)
+        self.kafka.add(*((task.id, 1) for task in batch if not task.delay))
+
+    def claim(self) -> None:
+        batch = [(task_id, gen, f"{self.inc}:{next(self.numbers)}") for task_id, gen in self.kafka.some(self.rng, 4)]
+        items = [ClaimItem(task_id, gen, token, self.world.time_ms(), b"") for task_id, gen, token in batch]
+        for _ in range(self.rng.randint(1, 2)):  # the first reply may be lost
+            answers = [item.decode() for item in self.world.claim(self.inc, "worker", items).items]
+            if answers == ["FENCED"]:
+                self._renew()
+                self.beat()
+                return
+        for (task_id, _gen, token), answer in zip(batch, answers, strict=True):
+            if answer.startswith("RUN"):
+                self.held.append((task_id, token))
+                with self.seen.lock:
+                    self.seen.fences[task_id][token] = int(answer.split(":")[2])
+
+    def finish(self) -> None:
+        again = self.rng.random() < 0.2
+        runs = self.past if again else self.held
+        if not runs:
+            return
+        chosen = self.rng.sample(runs, min(len(runs), 2))
+        kind = self.rng.choice(["success", "retry", "failed", "handback", "cancelled"])
+        rows = [(task_id, token, kind, "1", "", "error" if kind == "failed" else "", 0, "") for task_id, token in chosen]
+        answers = self.world.finish(self.inc, rows).items
+        for (task_id, token), answer in zip(chosen, answers, strict=True):
+            if answer == b"OK" and kind == "success" and not again:
+                with self.seen.lock:
+                    self.seen.succeeded[task_id].add(token)
+        if not again:
+            self.held = [run for run in self.held if run not in chosen]
+            self.past += chosen
+
+    def beat(self) -> None:
+        held = [token for _, token in self.held]
+        if self.world.beat(self.inc, "{}", "{}", SLOTS, held).items[0] == b"FENCED":
+            self._renew()
+            self.beat()
+
+    def keep_house(self) -> None:
+        self.world.due(5)
+        items = [item.decode() for item in self.world.sweep(5).items]
+        self.kafka.add(*((items[i], int(items[i + 1])) for i in range(0, len(items), 5)))
+        self.world.reap(self.inc)
+
+    def time_passes(self) -> None:
+        self.world.pass_time(3_000)
+
+    def stay_away(self) -> None:
+        """Everybody else goes on while this one is silent for longer than a worker may be."""
+        if self.rng.random() < 0.3:
+            for _ in range(11):
+                self.world.pass_time(3_000)
+
+    def cancel(self) -> None:
+        self.world.cancel(self._any_task(), self.world.time_ms())
+
+    def retry(self) -> None:
+        self.world.retry(self._any_task())
+
+    def release(self) -> None:
+        leaves = self.rng.random() < 0.5
+        self.world.release(self.inc, self.held[:1], leave=leaves)
+        self.past += self.held[:1]
+        self.held = self.held[1:]
+        if leaves:
+            self._renew()
+            self.beat()
+
+    def requeue(self) -> None:
+        some = self.kafka.some(self.rng, 2)
+        self.world.requeue(some)
+
+    def _any_task(self) -> str:
+        return f"t{self.rng.randrange(TASKS)}"
+
+
+def drain(world: World, kafka: Kafka) -> None:
+    """One last worker sees everything to its end, as the fleet would."""
+    numbers = itertools.count(1)
+    for _ in range(60):
+        for _ in range(5):
+            world.pass_time(8_000)
+            world.beat("last", "{}", "{}", 1, [])
+        world.reap("last")
+        world.due(100)
+        items = [item.decode() for item in world.sweep(100).items]
+        kafka.add(*((items[i], int(items[i + 1])) for i in range(0, len(items), 5)))
+        for task_id, gen in sorted(kafka.records):
+            token = f"last:{next(numbers)}"
+            item = ClaimItem(task_id, gen, token, world.time_ms(), b"")
+            if world.claim("last", "worker", [item]).items[0].startswith(b"RUN"):
+                world.finish("last", [(task_id, token, "success", "1", "", "", 0, "")])
+        if all(row["status"] in ("success", "failed", "cancelled", "expired") for row in world.picture().rows.values()):
+            return
+    left = {task_id: row["status"] for task_id, row in world.picture().rows.items()}
+    raise AssertionError(f"tasks that nothing moves any more: {left}")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_nothing_breaks_when_all_move_at_once(
+    redis_server: EmbeddedRedis, world: World, prefix: str, seed: int
+) -> None:
+    kafka, seen = Kafka(), Seen()
+    everybody = [Participant(redis_server.url, prefix, kafka, seen, seed * 10 + n) for n in range(5)]
+    for participant in everybody:
+        participant.start()
+    finals: dict[str, tuple[str, int]] = {}
+    last_seq = 0
+    while any(participant.is_alive() for participant in everybody):
+        picture = world.picture()  # one script: a moment between two moves
+        check_indexes(picture)
+        check_bounds(picture)
+        seq = int(picture.strings.get("seq", 0))
+        assert seq >= last_seq
+        last_seq = seq
+        for task_id, row in picture.rows.items():
+            if task_id in finals:
+                assert (row["status"], int(row["gen"])) == finals[task_id], "a success has moved"
+            elif row["status"] == "success":
+                finals[task_id] = (row["status"], int(row["gen"]))
+    for participant in everybody:
+        participant.join()
+        participant.world.close()
+        participant.world.plain.close()
+        if participant.error is not None:
+            raise participant.error
+    for task_id, fences in seen.fences.items():
+        assert len(set(fences.values())) == len(fences), f"two runs of {task_id} have one fence"
+    twice = {task_id for task_id, tokens in seen.succeeded.items() if len(tokens) > 1}
+    assert not twice, "more than one success was accepted"
+    assert seen.fences
+    drain(world, kafka)
+    picture = world.picture()
+    assert set(picture.rows) == {f"t{number}" for number in range(TASKS)}
+    check_indexes(picture)
+    check_bounds(picture)

@@ -1,0 +1,195 @@
+"""Single stories of moves that deserve to be read, and those that the random machine does not tell."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from tests.model.checks import check_bounds
+from tests.model.world import World
+from yadtq.core.yadtq_result_db import ClaimItem, NewTask
+from yadtq.embedded import EmbeddedRedis
+
+
+@pytest.fixture
+def world(redis_server: EmbeddedRedis) -> Iterator[World]:
+    made = World(redis_server.url, f"s{uuid.uuid4().hex[:8]}:")
+    yield made
+    made.wipe()
+    made.close()
+    made.plain.close()
+
+
+def submit(world: World, *ids: str) -> None:
+    world.enqueue([NewTask(task_id, "add", "default", b"envelope", "", "1") for task_id in ids])
+
+
+def claim(world: World, inc: str, *runs: tuple[str, int, str]) -> list[str]:
+    items = [ClaimItem(task_id, gen, token, world.time_ms(), b"") for task_id, gen, token in runs]
+    return [item.decode().partition(":")[0] for item in world.claim(inc, "worker", items).items]
+
+
+def beat(world: World, inc: str, *held: str, slots: int = 1) -> None:
+    world.beat(inc, "{}", "{}", slots, held)
+
+
+def outlive(world: World, inc: str) -> list[str]:
+    """Time passes in which only this worker beats; then it reaps."""
+    for _ in range(5):
+        world.pass_time(8_000)
+        beat(world, inc)
+    return world.reap(inc)
+
+
+def test_a_task_that_kills_three_workers_is_failed_and_the_one_beside_it_is_not(world: World) -> None:
+    submit(world, "poison", "innocent")
+    for death in range(1, 4):
+        victim = f"victim{death}"
+        beat(world, victim)
+        answers = claim(world, victim, ("poison", death, f"{victim}:1"), ("innocent", death, f"{victim}:2"))
+        assert answers == (["RUN", "RUN"] if death < 3 else ["RUN", "WAIT"])
+        beat(world, "keeper")
+        assert outlive(world, "keeper") == [victim]
+    rows = world.picture().rows
+    assert (rows["poison"]["status"], rows["poison"]["reason"]) == ("failed", "worker_lost")
+    assert (rows["innocent"]["status"], rows["innocent"].get("lost", "0")) == ("queued", "0")
+
+
+def make_suspect(world: World) -> None:
+    submit(world, "suspect")
+    for death in (1, 2):
+        beat(world, f"victim{death}")
+        assert claim(world, f"victim{death}", ("suspect", death, f"victim{death}:1")) == ["RUN"]
+        beat(world, "keeper")
+        outlive(world, "keeper")
+
+
+def test_a_suspect_runs_alone(world: World) -> None:
+    make_suspect(world)
+    submit(world, "a", "b")
+    beat(world, "w")
+    assert claim(world, "w", ("a", 1, "w:1"), ("suspect", 3, "w:2")) == ["RUN", "ALONE"]
+    world.finish("w", [("a", "w:1", "success", "1", "", "", 0, "")])
+    assert claim(world, "w", ("suspect", 3, "w:3"), ("b", 1, "w:4")) == ["RUN", "WAIT"]
+    assert claim(world, "w", ("b", 1, "w:5")) == ["WAIT"]
+    world.finish("w", [("suspect", "w:3", "success", "1", "", "", 0, "")])
+    assert claim(world, "w", ("b", 1, "w:6")) == ["RUN"]
+
+
+@pytest.mark.parametrize("how", ["beat", "release"])
+def test_a_worker_whose_suspect_was_given_back_goes_on(world: World, how: str) -> None:
+    make_suspect(world)
+    submit(world, "b")
+    beat(world, "w")
+    assert claim(world, "w", ("suspect", 3, "w:1")) == ["RUN"]
+    if how == "beat":
+        for _ in range(2):
+            world.pass_time(8_000)
+            beat(world, "w")  # it knows nothing of the run
+    else:
+        world.release("w", [("suspect", "w:1")], leave=False)
+    assert world.picture().rows["suspect"]["status"] == "queued"
+    assert claim(world, "w", ("b", 1, "w:2")) == ["RUN"]
+
+
+def test_what_a_leaving_worker_still_holds_goes_back_at_once(world: World) -> None:
+    submit(world, "a", "b")
+    beat(world, "w")
+    assert claim(world, "w", ("a", 1, "w:1"), ("b", 1, "w:2")) == ["RUN", "RUN"]
+    world.release("w", [("a", "w:1")], leave=True)
+    rows = world.picture().rows
+    assert {(row["status"], row["gen"], row["attempt"]) for row in rows.values()} == {("queued", "2", "0")}
+
+
+def test_the_history_of_a_task_that_was_handed_back_ends_with_it(world: World) -> None:
+    submit(world, "a")
+    beat(world, "w")
+    claim(world, "w", ("a", 1, "w:1"))
+    world.finish("w", [("a", "w:1", "handback", "unknown", "", "unknown_task", 0, '{"attempt":1}')])
+    world.pass_time(1_500)
+    assert world.due(10) == 1
+    claim(world, "w", ("a", 2, "w:2"))
+    world.finish("w", [("a", "w:2", "success", "1", "", "", 0, "")])
+    picture = world.picture()
+    assert len(picture.lists["history:a"]) == 1
+    check_bounds(picture)
+
+
+def test_after_six_hand_backs_a_task_is_unknown(world: World) -> None:
+    submit(world, "a")
+    for gen in range(1, 8):
+        beat(world, "w")
+        assert claim(world, "w", ("a", gen, f"w:{gen}")) == ["RUN"]
+        world.finish("w", [("a", f"w:{gen}", "handback", "no", "", "unknown_task", 0, "")])
+        row = world.picture().rows["a"]
+        if gen < 7:
+            assert int(row["due"]) - world.reply.now == 1000 * 2 ** (gen - 1)
+            world.pass_time(1000 * 2 ** (gen - 1))
+            world.due(10)
+    assert (row["status"], row["reason"], row["attempt"]) == ("failed", "unknown_task", "0")
+
+
+def test_nobody_who_was_away_calls_others_dead(world: World) -> None:
+    beat(world, "a")
+    beat(world, "b")
+    world.pass_time(40_000)
+    beat(world, "a")  # both were away; a is back first
+    assert world.reap("a") == []
+    world.pass_time(8_000)
+    beat(world, "a")
+    assert world.reap("a") == []
+    world.pass_time(8_000)
+    beat(world, "a")
+    assert world.reap("a") == ["b"]
+
+
+def test_a_history_keeps_its_newest_fifty(world: World) -> None:
+    submit(world, "a")
+    for gen in range(1, 61):
+        beat(world, "w")
+        assert claim(world, "w", ("a", gen, f"w:{gen}")) == ["RUN"]
+        world.finish("w", [("a", f"w:{gen}", "retry", "no", "", "error", 0, str(gen))])
+        world.due(10)
+    assert world.picture().lists["history:a"] == [str(gen) for gen in range(11, 61)]
+
+
+# -- the audit ---------------------------------------------------------------------------------------------------
+
+
+def acknowledge(world: World, *ids: str) -> None:
+    world.published([(task_id, 1, 3, number) for number, task_id in enumerate(ids)])
+
+
+def test_the_audit_looks_at_what_has_long_been_queued_and_is_not_in_the_outbox(world: World) -> None:
+    submit(world, "long", "unsent", "started")
+    acknowledge(world, "long", "started")
+    beat(world, "w")
+    claim(world, "w", ("started", 1, "w:1"))
+    assert world.audit(10) == []
+    world.pass_time(301_000)
+    submit(world, "new")
+    acknowledge(world, "new")
+    assert world.audit(10) == [("long", 1, "default", 3, 0)]
+
+
+@pytest.mark.parametrize("batch", [1, 7])
+def test_the_audit_gets_round_to_every_task(world: World, batch: int) -> None:
+    """Also where more tasks were queued in one moment than a page holds."""
+    ids = [f"t{number:02}" for number in range(21)]
+    for start in range(0, len(ids), batch):
+        submit(world, *ids[start : start + batch])
+    acknowledge(world, *ids)
+    world.pass_time(301_000)
+    for _ in range(2):  # round and round
+        met = [row[0] for _ in range(9) for row in world.audit(4)]
+        assert set(met) >= set(ids)
+
+
+def test_the_audit_passes_by_what_is_in_the_outbox(world: World) -> None:
+    ids = [f"t{number}" for number in range(12)]
+    submit(world, *ids)
+    acknowledge(world, ids[-1])
+    world.pass_time(301_000)
+    assert [row[0] for _ in range(8) for row in world.audit(4)][0] == ids[-1]
