@@ -476,7 +476,7 @@ def test_every_move_does_what_the_model_says(redis_server: EmbeddedRedis) -> Non
     run_state_machine_as_test(
         lambda: Moves(redis_server.url),
         settings=settings(
-            max_examples=int(os.environ.get("YT_MODEL_EXAMPLES", "100")),
+            max_examples=int(os.environ.get("YT_MODEL_EXAMPLES", "200")),
             stateful_step_count=50,
             deadline=None,
             derandomize=bool(os.environ.get("CI")),

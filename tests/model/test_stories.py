@@ -192,4 +192,4 @@ def test_the_audit_passes_by_what_is_in_the_outbox(world: World) -> None:
     submit(world, *ids)
     acknowledge(world, ids[-1])
     world.pass_time(301_000)
-    assert [row[0] for _ in range(8) for row in world.audit(4)][0] == ids[-1]
+    assert {row[0] for _ in range(8) for row in world.audit(4)} == {ids[-1]}

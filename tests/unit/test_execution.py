@@ -251,7 +251,12 @@ def test_a_type_error_inside_a_task_is_an_error_like_any_other() -> None:
 
 
 def test_a_call_inside_a_task_that_does_not_fit_is_its_own_error() -> None:
-    outcome = run(lambda a: (lambda: None)(a), 1)
+    def without_arguments() -> None: ...
+
+    def calls(a: int) -> None:
+        without_arguments(a)  # type: ignore[call-arg]
+
+    outcome = run(calls, 1)
     assert (outcome.kind, outcome.reason) == (OutcomeKind.RETRY, Reason.ERROR)
 
 

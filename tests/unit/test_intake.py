@@ -80,7 +80,9 @@ def test_a_full_partition_does_not_starve_the_others(intake: Intake) -> None:
     intake.add(A, records(range(1000)))
     intake.add(B, records(range(5)))
     intake.add(C, records(range(5)))
-    assert {position for position, _ in offsets(intake.take(5)) + offsets(intake.take(5)) + offsets(intake.take(5))} == {
+    assert {
+        position for position, _ in offsets(intake.take(5)) + offsets(intake.take(5)) + offsets(intake.take(5))
+    } == {
         A,
         B,
         C,

@@ -1,0 +1,248 @@
+"""What a worker may believe of Redis: only answers of the present era, and only two seconds after a confirmation."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from yadtq.core import yadtq_lease
+from yadtq.core.yadtq_delivery import Delivery, PartitionState
+from yadtq.core.yadtq_lease import REMEMBER, SETTLE_AFTER, Abandoned, EraChanged, Lease
+from yadtq.core.yadtq_result_db import Reply
+from yadtq.errors import ResultStoreUnavailable
+
+
+class Clock:
+    """Monotonic time that only a test moves."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+class Owner:
+    """What a lease tells its worker."""
+
+    def __init__(self) -> None:
+        self.settled: list[Delivery] = []
+        self.eras: list[str] = []
+        self.lease = Lease(self.settled.extend, self.recover)
+
+    def recover(self, era: str) -> None:
+        self.eras.append(era)
+        self.lease.era = era
+
+    def hears(self, era: str, sent_at: float | None = None) -> None:
+        self.lease.believe(reply(era), time.monotonic() if sent_at is None else sent_at)
+
+
+@pytest.fixture
+def owner() -> Owner:
+    return Owner()
+
+
+def reply(era: str) -> Reply:
+    return Reply(era, 0, [])
+
+
+def delivery(offset: int = 0) -> Delivery:
+    return Delivery(PartitionState(("topic", 0), "default"), offset, None, b"", None, 0)
+
+
+# -- settling ----------------------------------------------------------------------------------------------------
+
+
+def test_a_confirmation_settles_once_the_same_era_has_answered_two_seconds_later(owner: Owner, clock: Clock) -> None:
+    one = delivery()
+    owner.hears("e1")
+    owner.lease.confirmed([one])
+    assert owner.lease.unsettled
+    clock.now += SETTLE_AFTER - 0.01
+    owner.hears("e1")
+    assert owner.settled == []
+    clock.now += 0.02
+    assert owner.settled == []  # the worker's own clock proves nothing
+    owner.hears("e1")
+    assert owner.settled == [one]
+    assert not owner.lease.unsettled
+
+
+def test_an_answer_to_a_question_asked_earlier_proves_nothing(owner: Owner, clock: Clock) -> None:
+    """It may have left Redis before the two seconds were over."""
+    owner.hears("e1")
+    owner.lease.confirmed([delivery()])
+    asked = clock.now + SETTLE_AFTER - 0.5
+    clock.now += SETTLE_AFTER + 5
+    owner.hears("e1", sent_at=asked)
+    assert owner.settled == []
+    owner.hears("e1", sent_at=asked + 0.5)
+    assert len(owner.settled) == 1
+
+
+def test_each_confirmation_has_its_own_two_seconds(owner: Owner, clock: Clock) -> None:
+    first, second = delivery(1), delivery(2)
+    owner.hears("e1")
+    owner.lease.confirmed([first])
+    clock.now += 1.5
+    owner.lease.confirmed([second])
+    clock.now += 1.0
+    owner.hears("e1")
+    assert owner.settled == [first]
+    clock.now += 1.0
+    owner.hears("e1")
+    assert owner.settled == [first, second]
+
+
+def test_another_era_settles_nothing(owner: Owner, clock: Clock) -> None:
+    owner.hears("e1")
+    owner.lease.confirmed([delivery()])
+    clock.now += SETTLE_AFTER + 1
+    with pytest.raises(EraChanged, match="e2"):
+        owner.hears("e2")
+    assert owner.settled == []
+    owner.lease.drop_unsettled()
+    owner.lease.era = "e2"
+    clock.now += SETTLE_AFTER + 1
+    owner.hears("e2")
+    assert owner.settled == []
+
+
+def test_it_is_known_when_an_answer_would_settle_something(owner: Owner, clock: Clock) -> None:
+    assert not owner.lease.settle_due
+    owner.hears("e1")
+    owner.lease.confirmed([delivery()])
+    assert not owner.lease.settle_due
+    clock.now += SETTLE_AFTER
+    assert owner.lease.settle_due
+    owner.hears("e1")
+    assert not owner.lease.settle_due
+
+
+# -- eras --------------------------------------------------------------------------------------------------------
+
+
+def test_the_first_answer_tells_the_era(owner: Owner) -> None:
+    assert owner.lease.era is None
+    owner.hears("e1")
+    assert owner.lease.era == "e1"
+
+
+def test_an_answer_of_another_era_is_not_used_and_the_question_is_asked_again(owner: Owner) -> None:
+    owner.hears("e1")
+    answers = iter([reply("e2"), Reply("e2", 5, ["used"])])
+    assert owner.lease.ask(lambda: next(answers)).items == ["used"]
+    assert owner.eras == ["e2"]
+
+
+def test_redis_may_change_again_while_the_worker_adapts(owner: Owner) -> None:
+    owner.hears("e1")
+    answers = iter([reply("e2"), reply("e3"), Reply("e3", 0, ["used"])])
+    assert owner.lease.ask(lambda: next(answers)).items == ["used"]
+    assert owner.eras == ["e2", "e3"]
+
+
+# -- outages -----------------------------------------------------------------------------------------------------
+
+
+def failing(times: int) -> Callable[[], Reply]:
+    left = iter(range(times))
+
+    def call() -> Reply:
+        if next(left, None) is not None:
+            raise ResultStoreUnavailable("Redis at h:1 cannot be reached")
+        return reply("e1")
+
+    return call
+
+
+def test_a_call_is_repeated_until_answered_and_logged_once(
+    owner: Owner, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+
+    def wait(seconds: float) -> bool:
+        pauses.append(seconds)
+        return False
+
+    monkeypatch.setattr(owner.lease.abandon, "wait", wait)
+    with caplog.at_level(logging.INFO, logger=yadtq_lease.__name__):
+        owner.lease.ask(failing(8))
+    assert len(pauses) == 8
+    assert pauses == sorted(pauses)
+    assert pauses[0] <= 0.1
+    assert max(pauses) <= 1.0
+    assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
+    assert "cannot be reached" in caplog.records[0].message
+    assert "no task is started" in caplog.records[0].message
+    assert "answers again" in caplog.records[1].message
+
+
+def test_a_worker_that_ends_gives_unanswered_calls_up(owner: Owner) -> None:
+    threading.Timer(0.05, owner.lease.abandon.set).start()
+    with pytest.raises(Abandoned):
+        owner.lease.ask(failing(10**9))
+
+
+def test_other_errors_are_not_swallowed(owner: Owner) -> None:
+    def call() -> Reply:
+        raise KeyError("a bug")
+
+    with pytest.raises(KeyError):
+        owner.lease.ask(call)
+
+
+# -- identity and memory -----------------------------------------------------------------------------------------
+
+
+def test_tokens_are_unique_and_ascend_within_an_incarnation(owner: Owner) -> None:
+    inc = owner.lease.inc
+    tokens = [owner.lease.new_token() for _ in range(5)]
+    assert tokens == [f"{inc}:{number}" for number in range(1, 6)]
+    owner.lease.renew()
+    assert owner.lease.inc != inc
+    assert owner.lease.new_token() == f"{owner.lease.inc}:1"
+    assert Owner().lease.inc != Owner().lease.inc
+
+
+def test_what_has_just_finished_is_remembered_for_five_seconds(owner: Owner, clock: Clock) -> None:
+    old, new = delivery(1), delivery(2)
+    owner.lease.finished([old])
+    clock.now += REMEMBER - 1
+    owner.lease.finished([new])
+    assert owner.lease.take_recent() == [old, new]
+    assert owner.lease.take_recent() == []  # they are held again now
+    owner.lease.finished([old])
+    clock.now += REMEMBER - 1
+    owner.lease.finished([new])
+    clock.now += 2
+    assert owner.lease.take_recent() == [new]
+
+
+def test_the_memory_is_bounded(owner: Owner, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(yadtq_lease, "REMEMBER_AT_MOST", 10)
+    batches = [[delivery(n), delivery(n)] for n in range(9)]
+    for batch in batches:
+        owner.lease.finished(batch)
+    assert owner.lease.take_recent() == [one for batch in batches[4:] for one in batch]
+
+
+def test_old_ends_are_forgotten_without_being_asked_for(owner: Owner, clock: Clock) -> None:
+    for _ in range(100):
+        owner.lease.finished([delivery()])
+        clock.now += 1
+    assert len(owner.lease._recent) <= REMEMBER + 1
+
+
+def test_forgetting_a_run_twice_is_fine(owner: Owner) -> None:
+    owner.lease.held["a:1"] = delivery()
+    owner.lease.forget(["a:1", "a:1", "a:2"])
+    assert owner.lease.held == {}
