@@ -12,6 +12,7 @@ import pytest
 
 from tests.helpers import Gate, House, eventually
 from yadtq import TaskStatus, TaskWorker
+from yadtq.core.yadtq_keeper import Keeper
 
 Open = Callable[..., House]
 
@@ -89,7 +90,10 @@ def test_queues_with_nearly_the_same_name_are_queues_of_their_own(open_house: Op
     assert [result.queue for result in house.ended(ids)] == queues
 
 
-def test_what_was_cancelled_or_has_expired_before_a_worker_came_is_not_run(open_house: Open) -> None:
+def test_what_was_cancelled_or_has_expired_before_a_worker_came_is_not_run(
+    open_house: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Keeper, "move_due", lambda _: None)  # so that the claim itself has to see it
     house, crowd = open_house(), Crowd()
     crowd.gate.opened.set()
     live = house.client.submit("hold", 1)
@@ -239,20 +243,20 @@ def test_a_task_that_no_worker_knows_fails_after_six_hand_backs(open_house: Open
 
 
 def test_a_rebalance_while_tasks_run_runs_each_of_them_once(open_house: Open) -> None:
-    house, crowd = open_house(partitions=8), Crowd()
-    first = house.worker({"hold": crowd.hold}, concurrency=4, name="first")
-    ids = house.client.submit_many([("hold", (number,)) for number in range(200)])
-    eventually(lambda: len(crowd.begun) == 4)
-    second = house.worker({"hold": crowd.hold}, concurrency=4, name="second")
-    eventually(lambda: len(first._assigned) == len(second._assigned) == 4, 20)
-    eventually(lambda: len(crowd.begun) == 8)  # the newcomer works while the others' tasks still run
+    house, crowd = open_house(partitions=4), Crowd()
+    first = house.worker({"hold": crowd.hold}, concurrency=40, name="first")
+    ids = house.client.submit_many([("hold", (number,)) for number in range(40)])
+    eventually(lambda: len(crowd.begun) == 40)  # in each partition some
+    second = house.worker({"hold": crowd.hold}, concurrency=80, name="second")
+    eventually(lambda: len(first._assigned) == len(second._assigned) == 2, 20)
+    ids += house.client.submit_many([("hold", (number,)) for number in range(40, 120)])
+    eventually(lambda: len(crowd.begun) > 40)  # the newcomer works while the others' tasks still run
     second.stop(wait=False)
     eventually(lambda: any(worker.stopping for worker in house.views.workers()))
     crowd.gate.opened.set()
     results = house.ended(ids, timeout=30)
-    assert [result.result for result in results] == list(range(200))
-    assert crowd.begun == dict.fromkeys(range(200), 1)
-    assert {result.gen for result in results} == {1}
+    assert [result.result for result in results] == list(range(120))
+    assert crowd.begun == dict.fromkeys(range(120), 1)
 
 
 def test_a_long_task_neither_pins_its_partition_nor_runs_twice(open_house: Open) -> None:

@@ -180,6 +180,24 @@ def test_a_redis_that_went_back_to_an_older_second_loses_nothing(
     assert crowd.begun == dict.fromkeys(range(20), 1)  # finished again, not run again
 
 
+def test_records_found_needless_just_before_redis_went_do_not_hold_the_partition_back(
+    own_kafka: EmbeddedKafka, own_redis: EmbeddedRedis
+) -> None:
+    """What the old Redis confirmed proves nothing: they are read and asked for again."""
+    own_redis.start()
+    own_kafka.start()
+    with House(new_settings(own_kafka, own_redis, time_scale=0.2, partitions=1)) as house:
+        for task_id in house.client.submit_many([("count", (number,)) for number in range(20)]):
+            house.client.cancel(task_id)
+        last = house.client.submit("count", 20)
+        house.worker({"count": count_slowly})
+        assert house.client.wait_for_result(last, timeout=20).ok
+        own_redis.kill()
+        own_redis.start()
+        assert house.lag() > 0
+        eventually(lambda: house.lag() == 0, 20, every=0.2)
+
+
 # -- Kafka ---------------------------------------------------------------------------------------------
 
 
