@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from yadtq import DoNotRetry
@@ -46,6 +46,7 @@ def test_the_bound_doubles_up_to_the_longest() -> None:
     assert [policy.pause(attempt, Highest()) for attempt in range(1, 7)] == [1.5, 3, 6, 12, 20, 20]
 
 
+@settings(deadline=None)
 @given(st.integers(1, 10**9), st.integers(0, 10**6), st.floats(0, 1e6), st.floats(0.001, 1e6))
 def test_a_pause_is_never_negative_nor_too_long(attempt: int, seed: int, backoff: float, longest: float) -> None:
     policy = RetryPolicy(3, backoff, longest)
