@@ -21,7 +21,7 @@ LASTING |= {f"index:{name}" for name in ("all", "success", "failed", "cancelled"
 
 @pytest.fixture
 def house(fresh_settings: Callable[..., dict[str, Any]]) -> Iterator[House]:
-    with House(fresh_settings(time_scale=0.1, retry_backoff=0.05)) as house:
+    with House(fresh_settings(time_scale=0.04, retry_backoff=0.05)) as house:
         yield house
 
 

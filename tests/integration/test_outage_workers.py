@@ -266,14 +266,23 @@ def test_a_worker_that_starts_before_its_servers_says_so_once_and_then_works(
     assert len(lines_about(caplog, redis_line)) == len(lines_about(caplog, kafka_line)) == 1
 
 
+@pytest.fixture
+def kafkaless(own_kafka: EmbeddedKafka, own_redis: EmbeddedRedis) -> Iterator[House]:
+    """A house whose Kafka is not there."""
+    own_redis.start()
+    settings = {**new_settings(own_kafka, own_redis, time_scale=0.2), "kafka_servers": ["127.0.0.1:9"]}
+    with House(settings) as house:
+        yield house
+        own_redis.start()
+
+
 def test_a_worker_that_waits_for_its_servers_stops_when_it_is_told_to(
-    house: House, own_redis: EmbeddedRedis, own_kafka: EmbeddedKafka
+    kafkaless: House, own_redis: EmbeddedRedis
 ) -> None:
-    own_kafka.nodes[0].kill()
-    waiting_for_kafka = house.worker({"count": count_slowly}, ready=0)
-    eventually(house.views.workers)  # Redis has heard of it
+    waiting_for_kafka = kafkaless.worker({"count": count_slowly}, ready=0)
+    eventually(kafkaless.views.workers)  # Redis has heard of it
     own_redis.kill()
-    waiting_for_redis = house.worker({"count": count_slowly}, ready=0)
+    waiting_for_redis = kafkaless.worker({"count": count_slowly}, ready=0)
     for worker in (waiting_for_kafka, waiting_for_redis):
         worker.stop(wait=False)
         assert worker._thread is not None
@@ -281,11 +290,10 @@ def test_a_worker_that_waits_for_its_servers_stops_when_it_is_told_to(
         assert not worker._thread.is_alive()
 
 
-def test_waiting_for_kafka_leaves_no_threads_behind(house: House, own_kafka: EmbeddedKafka) -> None:
+def test_waiting_for_kafka_leaves_no_threads_behind(kafkaless: House) -> None:
     """kafka-python's clients keep their thread when they could not connect."""
-    own_kafka.nodes[0].kill()
     before = threading.active_count()
     for _ in range(3):
         with pytest.raises(BrokerUnavailable):
-            house.broker.ensure_topics(["nowhere"])
+            kafkaless.broker.ensure_topics(["nowhere"])
     assert threading.active_count() == before
