@@ -18,6 +18,7 @@ from urllib.parse import quote, urlsplit
 from yadtq.errors import ConfigError
 
 ENV_PREFIX = "YADTQ_"
+_PARTS_OF_URL = {"redis_host", "redis_port", "redis_db", "redis_username", "redis_password"}
 
 
 def _setting(default: Any, help_text: str, *, secret: bool = False) -> Any:
@@ -95,7 +96,7 @@ class Settings:
             return self.redis_url
         login = ""
         if self.redis_username or self.redis_password:
-            login = f"{quote(self.redis_username or '')}:{quote(self.redis_password or '')}@"
+            login = f"{quote(self.redis_username or '', safe='')}:{quote(self.redis_password or '', safe='')}@"
         return f"redis://{login}{self.redis_host}:{self.redis_port}/{self.redis_db}"
 
     @property
@@ -111,6 +112,9 @@ class Settings:
         return self.signing == "required"
 
 
+_SECRETS = frozenset(field.name for field in dataclasses.fields(Settings) if field.metadata["secret"])
+
+
 def load_settings(environ: Mapping[str, str] | None = None, **explicit: Any) -> Settings:
     """Settings from ``YADTQ_*`` variables and keyword arguments; arguments win.
 
@@ -122,16 +126,29 @@ def load_settings(environ: Mapping[str, str] | None = None, **explicit: Any) -> 
     if unknown:
         raise ConfigError(f"unknown setting {unknown[0]!r}; docs/settings.md lists all of them")
     given = {name: value for name, value in explicit.items() if value is not None}
-    if "redis_url" in given and {"redis_host", "redis_port", "redis_db"} & set(given):
-        raise ConfigError("redis_url was given together with redis_host, redis_port or redis_db; give one or the other")
-    values = {**_from_environment(os.environ if environ is None else environ, types), **given}
-    if {"redis_host", "redis_port"} & set(given) and "redis_url" not in given:
-        values.pop("redis_url", None)  # an explicit host beats the environment's URL
+    found = _from_environment(os.environ if environ is None else environ, types)
+    values = {**_without_overruled(found, given), **given}
     for name, value in values.items():
         values[name] = _coerce(name, value, types[name])
     settings = Settings(**values)
     _check(settings)
     return settings
+
+
+def _without_overruled(found: dict[str, str], given: Mapping[str, Any]) -> dict[str, str]:
+    """The environment's values less those on Redis' place that the arguments say otherwise."""
+    parts = sorted(_PARTS_OF_URL & set(given))
+    if "redis_url" in given:
+        if parts:
+            raise ConfigError(
+                f"redis_url was given together with {parts[0]}, which the URL holds; give one or the other"
+            )
+        return {name: value for name, value in found.items() if name not in _PARTS_OF_URL}
+    if {"redis_host", "redis_port"} & set(given):
+        return {name: value for name, value in found.items() if name != "redis_url"}
+    if parts and "redis_url" in found:
+        raise ConfigError(f"{parts[0]} was given, but YADTQ_REDIS_URL is set and holds it; put it into the URL")
+    return found
 
 
 def _from_environment(environ: Mapping[str, str], types: Mapping[str, Any]) -> dict[str, Any]:
@@ -140,10 +157,9 @@ def _from_environment(environ: Mapping[str, str], types: Mapping[str, Any]) -> d
     stray = sorted(name for name in environ if name.startswith(ENV_PREFIX) and name not in known)
     if stray:
         raise ConfigError(f"unknown environment variable {stray[0]}; docs/settings.md lists all of them")
-    if "redis_url" in found and {"redis_host", "redis_port"} & set(found):
-        raise ConfigError(
-            "YADTQ_REDIS_URL is set together with YADTQ_REDIS_HOST or YADTQ_REDIS_PORT; set one or the other"
-        )
+    beside = sorted(_PARTS_OF_URL & set(found))
+    if "redis_url" in found and beside:
+        raise ConfigError(f"YADTQ_REDIS_URL is set together with YADTQ_{beside[0].upper()}; set one or the other")
     return found
 
 
@@ -151,6 +167,8 @@ def _coerce(name: str, value: Any, kind: Any) -> Any:
     try:
         if kind == tuple[str, ...]:
             parts = value.split(",") if isinstance(value, str) else list(value)
+            if not all(isinstance(part, str) for part in parts):
+                raise TypeError(name)
             return tuple(part.strip() for part in parts if part.strip())
         if kind is bool:
             return _boolean(value)
@@ -161,8 +179,9 @@ def _coerce(name: str, value: Any, kind: Any) -> Any:
             return number
         return str(value)
     except (AttributeError, OverflowError, TypeError, ValueError) as error:
-        expected = "a list" if kind == tuple[str, ...] else f"a {kind.__name__}"
-        raise ConfigError(f"{name}={value!r} is not {expected}") from error
+        expected = "a list of texts" if kind == tuple[str, ...] else f"a {kind.__name__}"
+        shown = "" if name in _SECRETS else f"={value!r}"
+        raise ConfigError(f"{name}{shown} is not {expected}") from error
 
 
 def _boolean(value: Any) -> bool:
@@ -205,11 +224,7 @@ def _check(settings: Settings) -> None:
     for name in ("redis_port", "web_port"):
         if not 0 < getattr(settings, name) < 65_536:
             raise ConfigError(f"{name} must be between 1 and 65535, not {getattr(settings, name)}")
-    if not settings.kafka_servers:
-        raise ConfigError("kafka_servers is empty; give at least one HOST:PORT")
-    for server in settings.kafka_servers:
-        if not server.rpartition(":")[0] or not server.rpartition(":")[2].isdigit():
-            raise ConfigError(f"kafka_servers holds {server!r}, which is not HOST:PORT")
+    _check_places(settings)
     if not settings.queues:
         raise ConfigError("queues is empty; a worker needs at least one queue")
     if settings.log_level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
@@ -217,15 +232,33 @@ def _check(settings: Settings) -> None:
     _check_signing(settings)
 
 
+def _check_places(settings: Settings) -> None:
+    if not settings.kafka_servers:
+        raise ConfigError("kafka_servers is empty; give at least one HOST:PORT")
+    for server in settings.kafka_servers:
+        if not server.rpartition(":")[0] or not server.rpartition(":")[2].isdigit():
+            raise ConfigError(f"kafka_servers holds {server!r}, which is not HOST:PORT")
+    if settings.redis_url is not None:
+        _check_redis_url(settings.redis_url)
+
+
+def _check_redis_url(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("redis", "rediss", "unix") and parts.port != 0
+    except ValueError:  # a port that is no number; the error would repeat the URL's parts
+        usable = False
+    if not usable:
+        raise ConfigError("redis_url must be redis://HOST:PORT/DB, rediss://HOST:PORT/DB or unix:///PATH")
+
+
 def _check_signing(settings: Settings) -> None:
     if settings.signing not in ("auto", "required", "off"):
         raise ConfigError(f"signing must be auto, required or off, not {settings.signing!r}")
-    for key in settings.signing_keys:
+    for number, key in enumerate(settings.signing_keys, 1):
         key_id, _, secret = key.partition(":")
         if not key_id or len(secret) < 16:
-            raise ConfigError(
-                f"signing key {key_id or '?'!r} must be ID:SECRET with a secret of at least 16 characters"
-            )
+            raise ConfigError(f"signing key {number} must be ID:SECRET with a secret of at least 16 characters")
     if settings.signing == "off" and not all(map(_is_loopback, settings.kafka_servers)):
         raise ConfigError(
             f"signing=off is only for a Kafka on this machine, not for {settings.kafka_address}; set YADTQ_SIGNING_KEYS"

@@ -71,7 +71,8 @@ class Moves(RuleBasedStateMachine):
         self.runs: list[Run] = []
         self.batches: list[list[NewTask]] = []
         self.copies: list[tuple[Any, Model]] = []
-        self.fences: dict[str, int] = {}
+        self.fences: dict[str, int] = {}  # per task, the highest
+        self.fence_of: dict[str, int] = {}  # per token
         self.before = Picture()
         self.retried: set[str] = set()
         self.numbers = itertools.count(1)
@@ -261,11 +262,10 @@ class Moves(RuleBasedStateMachine):
         return answers
 
     def _note_run(self, run: Run, fence: int) -> None:
-        """A new run's fence is higher than any before, even one that Redis has forgotten."""
-        if run in self.runs and fence == self.fences[run.record.id]:
-            return  # the reply was lost, and came again
-        assert fence > self.fences.get(run.record.id, 0)
-        self.fences[run.record.id] = fence
+        """A new run's fence is higher than any before, even one that Redis has forgotten; a repeated answer's is its own."""
+        if fence != self.fence_of.get(run.token):
+            assert fence > self.fences.get(run.record.id, 0)
+            self.fences[run.record.id] = self.fence_of[run.token] = fence
         if run not in self.runs:
             self.runs.append(run)
 

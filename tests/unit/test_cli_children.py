@@ -121,6 +121,8 @@ def test_stopping_what_never_started_is_fine(child: Child) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_signals_arrive_as_an_interrupt(number: signal.Signals) -> None:
     before = signal.getsignal(number)
+    if before is signal.SIG_IGN:  # the run itself is under nohup, where it stays ignored
+        pytest.skip(f"{number.name} is ignored in this run")
     with signals_interrupt(), pytest.raises(KeyboardInterrupt):
         signal.raise_signal(number)
     assert signal.getsignal(number) is before

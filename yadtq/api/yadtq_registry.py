@@ -78,11 +78,14 @@ def build_functions(
     Raises:
         InvalidName, ConfigError: a name that cannot be used, or a handler that is not callable.
     """
-    pairs = (
-        handlers.items()
-        if isinstance(handlers, Mapping)
-        else ((task_name(function), function) for function in handlers)
-    )
+    if isinstance(handlers, Mapping):
+        pairs = list(handlers.items())
+    else:
+        pairs = [(task_name(function), function) for function in handlers]
+    names = [name for name, _ in pairs]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ConfigError(f"two functions are called {twice!r}; give one another name with @task(name=…)")
     return {check_name("task", name): _task_function(name, function) for name, function in pairs}
 
 

@@ -71,9 +71,11 @@ def _check_json(value: Any, where: str, depth: int) -> None:
         raise TaskNotSerializable(f"{where} is {value}, which JSON cannot hold")
     if value is None or isinstance(value, (bool, int, float)):
         return
-    if isinstance(value, (uuid.UUID, Enum)):
+    if isinstance(value, Enum):
+        _check_json(value.value, where, depth - 1)
+    elif isinstance(value, uuid.UUID):
         return
-    if isinstance(value, str):
+    elif isinstance(value, str):
         _check_text(value, where)
     elif isinstance(value, dict):
         for key, item in value.items():
