@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -260,3 +260,19 @@ def test_options_of_a_task_that_cannot_be_used_are_refused(options: dict[str, An
 def test_a_worker_needs_a_slot(house: House) -> None:
     with pytest.raises(ConfigError, match="concurrency must be at least 1"):
         TaskWorker(house.broker, house.store, {"add": add}, concurrency=0)
+
+
+# -- signing -------------------------------------------------------------------------------------------
+
+
+def test_what_the_workers_would_reject_is_refused_at_submit(fresh_settings: Callable[..., dict[str, Any]]) -> None:
+    """An id given for a record that no worker takes would stay queued for ever."""
+    house = House(fresh_settings(signing_keys=["k1:a-secret-of-the-workers"]))
+    try:
+        house.worker({"add": add})
+        for keys in ([], ["k1:another-secret-instead"], ["k2:a-secret-of-the-workers"]):
+            with pytest.raises(ConfigError, match="set YADTQ_SIGNING_KEYS"):
+                house.beside(signing_keys=keys).client.submit("add", 1, 1)
+        assert house.client.wait_for_result(house.client.submit("add", 1, 1), timeout=10).result == 2
+    finally:
+        house.close()

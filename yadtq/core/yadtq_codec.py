@@ -8,6 +8,7 @@ The signature is HMAC-SHA256 (RFC 2104) over topic, gen and the raw body, checke
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import json
 import math
@@ -134,6 +135,11 @@ def shorten(text: str, size: int = SMALL) -> str:
     if len(data) <= size:
         return data.decode()
     return data[: size - 3].decode(errors="ignore") + "…"
+
+
+def key_fingerprint(key: str) -> str:
+    """What may be told of a signing key ``ID:SECRET``, to see whether two programs have the same: 16 hex digits."""
+    return hashlib.sha256(b"yadtq signing key\n" + key.encode()).hexdigest()[:16]
 
 
 class Codec:

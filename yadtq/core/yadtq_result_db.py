@@ -20,8 +20,8 @@ from redis.exceptions import AuthenticationError, DataError, NoScriptError, Redi
 from redis.retry import Retry
 
 from yadtq.config import Settings
-from yadtq.core.yadtq_codec import INLINE_LIMIT
-from yadtq.errors import ResultStoreUnavailable
+from yadtq.core.yadtq_codec import INLINE_LIMIT, key_fingerprint
+from yadtq.errors import ConfigError, ResultStoreUnavailable
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +45,7 @@ KEYS: dict[str, str] = {
     "minute:": "hash   success, failed, retried … of one minute, by its start (s)",
     "seq": "string number of the last change",
     "upd": "zset   what changed (t:, w: and id) -> seq, newest 10,000",
+    "signing": "string fingerprints of the signing keys the workers know; absent where they take unsigned tasks",
     "epoch": "string when this data set was born (ms) and a random part",
     "audit": "string where the keeper's audit goes on",
     "done:": "channel told the status when a task ends, by id",
@@ -145,6 +146,9 @@ class ResultStore:
         )
         self._scripts: dict[str, _Script] = {}
         self._lock = threading.Lock()
+        fingerprints = [f",{key_fingerprint(key)}," for key in settings.signing_keys]
+        self._signs_with = fingerprints[0] if fingerprints else ",unsigned,"
+        self._accepts = "".join(fingerprints) if settings.signing_required else ""
         scale = settings.time_scale
         self.offline_after = 30.0 * scale  # seconds of silence after which a worker counts as dead
         self._recheck = seconds_to_ms(20 * scale)
@@ -256,8 +260,12 @@ class ResultStore:
     # -- moves of clients --------------------------------------------------------------------------
 
     def enqueue(self, tasks: Sequence[NewTask]) -> Reply:
-        """Accept tasks; items are their ids (an earlier one where the idempotency key is known)."""
-        args: list[Any] = [self._recheck, self._tombstone_ttl + self._failed_ttl]
+        """Accept tasks; items are their ids (an earlier one where the idempotency key is known).
+
+        Raises:
+            ConfigError: the workers would reject what this client signs, or does not sign.
+        """
+        args: list[Any] = [self._recheck, self._tombstone_ttl + self._failed_ttl, self._signs_with]
         for task in tasks:
             expires = "" if task.expires is None else seconds_to_ms(task.expires)
             args += (
@@ -271,7 +279,13 @@ class ResultStore:
                 task.preview,
             )
             args.append(hashlib.sha256(f"{task.name}\n{task.key}".encode()).hexdigest() if task.key else "")
-        return self.run("enq", *args)
+        reply = self.run("enq", *args)
+        if reply.items == [b"UNSIGNED"]:
+            raise ConfigError(
+                "the workers take only tasks signed with their keys, and this client does not have the one in use: "
+                "set YADTQ_SIGNING_KEYS as theirs (beside `yadtq up`: set -a; . .yadtq/env; set +a)"
+            )
+        return reply
 
     def published(self, records: Iterable[tuple[str, int, int, int]]) -> Reply:
         """Kafka has acknowledged (id, gen, partition, offset)."""
@@ -332,7 +346,16 @@ class ResultStore:
 
     def beat(self, inc: str, about: str, state: str, slots: int, held: Iterable[str]) -> Reply:
         return self.run(
-            "beat", inc, self._largest_gap, self._unheld_after, self._tombstone_ttl, about, state, slots, *held
+            "beat",
+            inc,
+            self._largest_gap,
+            self._unheld_after,
+            self._tombstone_ttl,
+            about,
+            state,
+            slots,
+            self._accepts,
+            *held,
         )
 
     def release(self, inc: str, held: Iterable[tuple[str, str]], *, leave: bool) -> Reply:
