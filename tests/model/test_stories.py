@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests.model.checks import check_bounds
 from tests.model.world import World
+from yadtq import ConfigError
 from yadtq.core.yadtq_result_db import ClaimItem, NewTask
 from yadtq.embedded import EmbeddedRedis
 
@@ -153,6 +154,56 @@ def test_a_history_keeps_its_newest_fifty(world: World) -> None:
         world.finish("w", [("a", f"w:{gen}", "retry", "no", "", "error", 0, str(gen))])
         world.due(10)
     assert world.picture().lists["history:a"] == [str(gen) for gen in range(11, 61)]
+
+
+# -- whose tasks the workers take --------------------------------------------------------------------------------
+
+OLD, NEW = "k1:0123456789abcdef", "k2:fedcba9876543210"
+
+
+@pytest.fixture
+def signing(redis_server: EmbeddedRedis, world: World) -> Iterator[Callable[..., World]]:
+    """The same Redis, met with other signing keys."""
+    made: list[World] = []
+
+    def other(*keys: str) -> World:
+        made.append(World(redis_server.url, world.prefix, signing_keys=keys))
+        return made[-1]
+
+    yield other
+    for one in made:
+        one.close()
+        one.plain.close()
+
+
+def test_what_the_workers_would_reject_is_refused_at_submit(world: World, signing: Callable[..., World]) -> None:
+    beat(signing(OLD), "w")
+    with pytest.raises(ConfigError, match="YADTQ_SIGNING_KEYS"):
+        submit(world, "unsigned")
+    with pytest.raises(ConfigError, match="YADTQ_SIGNING_KEYS"):
+        submit(signing(NEW), "foreign")
+    with pytest.raises(ConfigError, match="YADTQ_SIGNING_KEYS"):
+        submit(signing("k1:another-secret-altogether"), "same_name")
+    submit(signing(OLD), "signed")
+    assert set(world.picture().rows) == {"signed"}
+
+
+def test_keys_rotate_without_a_refused_submit(world: World, signing: Callable[..., World]) -> None:
+    """First the workers learn the new key, then clients sign with it, then the old one is forgotten."""
+    beat(signing(OLD, NEW), "w")
+    submit(signing(OLD), "a")
+    submit(signing(NEW, OLD), "b")
+    beat(signing(NEW), "w")
+    submit(signing(NEW), "c")
+    assert set(world.picture().rows) == {"a", "b", "c"}
+
+
+def test_workers_without_keys_take_everything(world: World, signing: Callable[..., World]) -> None:
+    beat(signing(OLD), "w")
+    beat(world, "w")
+    submit(world, "a")
+    submit(signing(OLD), "b")
+    assert set(world.picture().rows) == {"a", "b"}
 
 
 # -- the audit ---------------------------------------------------------------------------------------------------

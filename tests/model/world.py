@@ -75,9 +75,9 @@ class World(ResultStore):
 
     reply: Reply
 
-    def __init__(self, url: str, prefix: str) -> None:
+    def __init__(self, url: str, prefix: str, **others: Any) -> None:
         settings = {"result_ttl": 10_000, "failed_ttl": 20_000, "topic_retention": 30_000}
-        super().__init__(load_settings({}, redis_url=url, redis_prefix=prefix, **settings))
+        super().__init__(load_settings({}, redis_url=url, redis_prefix=prefix, **settings, **others))
         self.plain = redis.Redis.from_url(url, decode_responses=True)
         self._read_all = self.plain.register_script(READ_ALL)
         self._pass_time = self.plain.register_script(PASS_TIME)
