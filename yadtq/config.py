@@ -57,7 +57,7 @@ class Settings:
     signing_keys: tuple[str, ...] = _setting((), "ID:SECRET, comma separated; the first signs, all verify", secret=True)
     signing: str = _setting("auto", "auto (required unless Kafka is on loopback), required, or off (loopback only)")
     result_ttl: float = _setting(86_400.0, "seconds a finished task and its result are kept (at least 2 h)")
-    failed_ttl: float = _setting(1_209_600.0, "seconds a failed task is kept")
+    failed_ttl: float = _setting(1_209_600.0, "seconds a failed task is kept (at least 2 h)")
     topic_retention: float = _setting(
         604_800.0, "seconds Kafka keeps the topics' records; cancelled tasks leave a marker as long"
     )
