@@ -276,6 +276,9 @@ def test_every_attempt_of_an_exhausted_task_is_kept_with_its_traceback(house: Ho
         (3, "failed"),
     ]
     for entry in history:
+        assert entry.started_at is not None
+        assert entry.finished_at is not None
+        assert 0 <= entry.finished_at - entry.started_at < 1
         assert "in fail\n" in entry.traceback
         assert entry.traceback.rstrip().endswith("ValueError: broken")
         assert "yadtq_execution" not in entry.traceback

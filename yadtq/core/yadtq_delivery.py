@@ -30,6 +30,7 @@ class Delivery:
 
     __slots__ = (
         "attempt",
+        "begun_at",
         "body",
         "claimed_at",
         "fence",
@@ -61,7 +62,7 @@ class Delivery:
         self.fence = 0
         self.claimed_at = 0.0  # monotonic seconds; 0 before Redis has given the run
         self.outcome: Outcome | None = None
-        self.finished_at = 0.0  # wall clock
+        self.begun_at = self.finished_at = 0.0  # wall clock
 
     @property
     def age(self) -> float:

@@ -76,6 +76,7 @@ class Executor:
         """Run one delivery to its outcome and hand it on; raises nothing of the task's."""
         task = delivery.task
         assert task is not None  # only read records are claimed
+        delivery.begun_at = time.time()
         function = self._functions.get(task.name)
         if function is None:
             delivery.outcome = self._hand_back(task)

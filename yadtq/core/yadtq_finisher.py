@@ -104,6 +104,7 @@ class Finisher:
             {
                 "attempt": delivery.attempt,
                 "worker": self._name,
+                "started": int(delivery.begun_at * 1000),
                 "finished": int(delivery.finished_at * 1000),
                 "outcome": outcome.kind.value,
                 "reason": reason,
