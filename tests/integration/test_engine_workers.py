@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -106,6 +109,27 @@ def test_what_was_cancelled_or_has_expired_before_a_worker_came_is_not_run(
     assert [result.status for result in results] == ["success", "cancelled", "expired"]
     eventually(lambda: house.lag() == 0, 10, every=0.2)  # so all three records have been looked at
     assert crowd.begun == {1: 1}
+
+
+# -- clients that end ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [1, 3000])
+def test_a_program_that_ends_without_closing_has_sent_what_it_submitted(open_house: Open, count: int) -> None:
+    """No worker is there to publish it from the outbox."""
+    house = open_house()
+    code = "import sys, json; from yadtq import *; c = TaskClient(*create_yadtq(**json.loads(sys.argv[1]))); "
+    code += f"print(*c.submit_many([('add', (1, 1))] * {count}))"
+    ended = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(house.settings)],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert len(ended.stdout.split()) == count
+    assert house.views.outbox_size() == 0
 
 
 # -- starting and stopping -----------------------------------------------------------------------------

@@ -234,5 +234,5 @@ def test_many_threads_share_one_publisher(publisher: Publisher, kafka: Kafka, st
     publisher.close(10)
     assert sorted(int(record.id[1:]) for record in kafka.sent) == list(range(1600))
     assert len(store.noted) == 1600
-    running = [thread.name for thread in set(threading.enumerate()) - others]
-    assert running == []
+    running = {thread.name for thread in set(threading.enumerate()) - others}
+    assert running <= {"yadtq-exit"}  # one a process, which waits for its end

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import atexit
 import math
 import os
 import time
-import weakref
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -38,7 +36,6 @@ class TaskClient:
         self._views = Views(result_store)
         self._publisher = Publisher(broker, result_store)
         self._options = TaskOptions()
-        atexit.register(_close_if_alive, weakref.ref(self))
 
     def options(
         self,
@@ -286,10 +283,3 @@ def _known(task_id: str, status: str) -> TaskStatus:
     if not status:
         raise TaskNotFound(f"there is no task {task_id[:140]!r}, or its result has passed its time to live")
     return TaskStatus(status)
-
-
-def _close_if_alive(reference: weakref.ref[TaskClient]) -> None:
-    """At interpreter exit, so that what was submitted last is sent; the registration must not keep clients alive."""
-    client = reference()
-    if client is not None:
-        client.close()

@@ -10,6 +10,7 @@ import logging
 import queue
 import threading
 import time
+import weakref
 from collections import deque
 
 from yadtq.core.yadtq_broker import Broker, Record
@@ -23,6 +24,7 @@ CAPACITY = 20_000  # records that may wait for the thread
 GATHER = 0.005  # seconds a burst is gathered: one record per request would fight Python's lock
 ACK_LINGER = 0.05  # seconds acknowledgements are gathered; nobody waits for them
 ACK_BATCH = 500
+EXIT_PATIENCE = 5.0  # seconds an ending program waits for what it submitted last
 
 
 class Publisher:
@@ -52,7 +54,7 @@ class Publisher:
         if self._thread is None:
             self._start()
 
-    def close(self, seconds: float = 5.0) -> None:
+    def close(self, seconds: float = EXIT_PATIENCE) -> None:
         """Send what waits, for at most so long; the rest stays in the outbox. Closing twice is fine."""
         if self._closing:
             return
@@ -68,6 +70,7 @@ class Publisher:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._loop, name="yadtq-publisher", daemon=True)
                 self._thread.start()
+                _close_when_main_ends(self)
 
     def _loop(self) -> None:
         last_sent = 0.0
@@ -133,3 +136,29 @@ class Publisher:
     def _note_idle(self) -> None:
         if self._queue.qsize() == 0 and self._pending == 0 and not self._acked:
             self._idle.set()
+
+
+_open: weakref.WeakSet[Publisher] = weakref.WeakSet()
+_exit_lock = threading.Lock()
+_exit_thread: threading.Thread | None = None
+
+
+def _close_when_main_ends(publisher: Publisher) -> None:
+    """Have what was submitted last sent before the program ends, closed or not.
+
+    Not by atexit: kafka-python closes its producer there, and in which order the two come is left to chance.
+    A thread that is no daemon holds the interpreter before that, from when the main thread has ended.
+    """
+    global _exit_thread  # noqa: PLW0603 -- one for the process
+    with _exit_lock:
+        _open.add(publisher)
+        if _exit_thread is None:
+            _exit_thread = threading.Thread(target=_close_all, name="yadtq-exit")
+            _exit_thread.start()
+
+
+def _close_all() -> None:
+    threading.main_thread().join()
+    deadline = time.monotonic() + EXIT_PATIENCE
+    for publisher in list(_open):
+        publisher.close(max(0.0, deadline - time.monotonic()))
