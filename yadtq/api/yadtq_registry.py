@@ -13,6 +13,8 @@ from yadtq.errors import ConfigError, TaskNotSerializable
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+Handlers = Mapping[str, Callable[..., Any]] | Iterable[Callable[..., Any]]
+
 _OPTIONS = "__yadtq_options__"
 _KINDS = {
     inspect.Parameter.POSITIONAL_ONLY: "positional",
@@ -70,9 +72,7 @@ def is_task(value: Any) -> bool:
     return callable(value) and hasattr(value, _OPTIONS)
 
 
-def build_functions(
-    handlers: Mapping[str, Callable[..., Any]] | Iterable[Callable[..., Any]],
-) -> dict[str, TaskFunction]:
+def build_functions(handlers: Handlers) -> dict[str, TaskFunction]:
     """Functions by name, from a dict of handlers or from functions marked with ``@task``.
 
     Raises:

@@ -11,11 +11,11 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from yadtq import _version
-from yadtq.api.yadtq_registry import build_functions, describe_function
+from yadtq.api.yadtq_registry import Handlers, build_functions, describe_function
 from yadtq.core.yadtq_broker import Broker, TaskConsumer
 from yadtq.core.yadtq_claimer import Claimer
 from yadtq.core.yadtq_delivery import Delivery
@@ -37,8 +37,6 @@ logger = logging.getLogger(__name__)
 
 POLL_FOR = 0.05  # seconds one poll waits for records
 COMMIT_EVERY = 0.5  # seconds
-
-Handlers = Mapping[str, Callable[..., Any]] | Iterable[Callable[..., Any]]
 
 
 class TaskWorker:
