@@ -62,6 +62,10 @@ class Lease:
         """A token for one run: never used before, ascending within the incarnation."""
         return f"{self.inc}:{next(self._counter)}"
 
+    def issued(self, token: str) -> bool:
+        """Whether the present incarnation made this token."""
+        return token.startswith(f"{self.inc}:")
+
     def ask(self, call: Callable[[], Reply]) -> Reply:
         """Repeat an idempotent call until Redis has answered it in the present era.
 

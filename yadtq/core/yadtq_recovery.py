@@ -78,8 +78,10 @@ class Recovery:
             self.lease.renew()
             inc = self.lease.inc
             self._ask(era, lambda: self._store.beat(inc, *self.heartbeat.message()))
-        finished = self.lease.take_recent()
-        runs = [delivery for delivery in self.lease.held.copy().values() if delivery.claimed_at] + finished
+        finished = [delivery for delivery in self.lease.take_recent() if self.lease.issued(delivery.token)]
+        running = [delivery for delivery in self.lease.held.copy().values() if delivery.claimed_at]
+        # Not what an earlier incarnation held: it was declared dead, and a row under its token has no reaper.
+        runs = [delivery for delivery in running if self.lease.issued(delivery.token)] + finished
         for start in range(0, len(runs), BATCH):
             self._claim_again(era, inc, runs[start : start + BATCH])
         self.lease.era = era
