@@ -226,8 +226,19 @@ class Broker:
 
         self._guard(run)
 
-    def send_dead(self, topic: str, received: Received, reason: str, done: Callable[[], None]) -> None:
-        """Keep an unreadable record with its reason in the dead topic; ``done`` is called once Kafka has it."""
+    def send_dead(
+        self,
+        topic: str,
+        received: Received,
+        reason: str,
+        done: Callable[[], None],
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        """Keep an unreadable record with its reason in the dead topic; one of the two is called later, as by :meth:`send`.
+
+        Raises:
+            BrokerUnavailable: it could not even be queued.
+        """
         headers = [(REASON_HEADER, reason.encode()[:1000]), ("yadtq-topic", topic.encode())]
         if received.header is not None:
             headers.append((HEADER, received.header[:1000]))
@@ -237,11 +248,7 @@ class Broker:
             self.ensure_topics([self.settings.dead_topic])
             future = self.producer().send(self.settings.dead_topic, body, key=received.key, headers=headers)
             future.add_callback(lambda _meta: done())
-            future.add_errback(
-                lambda error: logger.error(
-                    "could not keep a rejected record of %s: %s; it is read again later", topic, error
-                )
-            )
+            future.add_errback(failed)
 
         self._guard(run)
 

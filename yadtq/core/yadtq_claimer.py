@@ -69,7 +69,6 @@ class Claimer:
         self._suspect: Delivery | None = None  # needs the worker for itself
         self._drain_until = 0.0
         self.pace = Pace()
-        self.rejected = 0
 
     def wake(self) -> None:
         """There may be something to claim, or room for it."""
@@ -84,7 +83,6 @@ class Claimer:
             batch = self._next_batch()
             if not batch:
                 self._wake.wait(0.1)
-                self._wake.clear()
                 continue
             try:
                 self._claim([delivery for delivery in batch if self._read(delivery)])
@@ -128,13 +126,15 @@ class Claimer:
         topic, partition = delivery.state.position
         logger.error("rejected the record at %s/%d offset %d: %s", topic, partition, delivery.offset, reason)
         received = Received(delivery.offset, delivery.key, delivery.body, delivery.header, delivery.timestamp)
-        try:
-            self._broker.send_dead(topic, received, reason, lambda: self._intake.settle([delivery]))
-        except BrokerUnavailable as error:
+
+        def try_again(error: BaseException) -> None:
             logger.warning("%s; the rejected record is kept and tried again", error)
             self._intake.defer(delivery)
-            return
-        self.rejected += 1
+
+        try:
+            self._broker.send_dead(topic, received, reason, lambda: self._intake.settle([delivery]), try_again)
+        except BrokerUnavailable as error:
+            try_again(error)
 
     def _claim(self, batch: list[Delivery]) -> None:
         if not batch:

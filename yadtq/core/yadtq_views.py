@@ -71,11 +71,6 @@ class FunctionInfo:
     queues: list[str]
     params: list[ParamInfo]
 
-    @property
-    def accepts_extra(self) -> bool:
-        """Whether it takes more than the named parameters."""
-        return any(param.kind in ("args", "kwargs") for param in self.params)
-
 
 @dataclass(frozen=True)
 class WorkerInfo:
