@@ -28,6 +28,14 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedR
     server.stop()
 
 
+@pytest.fixture(scope="module")
+def own_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedRedis]:
+    """A Redis of this module's own, that its tests may kill, stop, fill and empty."""
+    server = EmbeddedRedis(tmp_path_factory.mktemp("own-redis"), port=0)
+    yield started_or_skipped(server)
+    server.stop()
+
+
 @pytest.fixture
 def fresh_settings(kafka: EmbeddedKafka, redis_server: EmbeddedRedis) -> Callable[..., dict[str, Any]]:
     """Settings for ``create_yadtq``, with new names at each call: tests share servers and nothing else."""

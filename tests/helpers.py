@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -152,3 +153,16 @@ class Gate:
         self.reached.set()
         while not self.opened.wait(0.01):
             pass
+
+
+class Crowd:
+    """Runs that wait at one gate, counted by the tasks' numbers."""
+
+    def __init__(self) -> None:
+        self.gate = Gate()
+        self.begun: Counter[int] = Counter()
+
+    def hold(self, number: int) -> int:
+        self.begun[number] += 1
+        self.gate.wait()
+        return number

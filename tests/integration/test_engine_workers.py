@@ -7,13 +7,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from tests.helpers import Gate, House, eventually
+from tests.helpers import Crowd, House, eventually
 from yadtq import TaskStatus, TaskWorker
 from yadtq.core.yadtq_keeper import Keeper
 
@@ -42,19 +41,6 @@ def open_house(fresh_settings: Callable[..., dict[str, Any]], left_behind: list[
     for house in houses:
         house.dismiss()
     left_behind += houses
-
-
-class Crowd:
-    """Runs that wait at one gate, counted by the tasks' numbers."""
-
-    def __init__(self) -> None:
-        self.gate = Gate()
-        self.begun: Counter[int] = Counter()
-
-    def hold(self, number: int) -> int:
-        self.begun[number] += 1
-        self.gate.wait()
-        return number
 
 
 def add(a: int, b: int) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import socket
@@ -18,24 +17,7 @@ from yadtq import ResultStoreUnavailable, SubmitUncertain, TaskStatus
 from yadtq.core.yadtq_result_db import Unanswered
 from yadtq.embedded import EmbeddedKafka, EmbeddedRedis
 
-# kafka-python leaves the sockets of refused connections to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 IN_TIME = 5.5  # seconds; five are promised, the rest is for a busy machine
-
-
-@pytest.fixture(autouse=True)
-def collected() -> Iterator[None]:
-    """Garbage is collected where its warnings are ignored."""
-    yield
-    gc.collect()
-
-
-@pytest.fixture(scope="module")
-def own_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedRedis]:
-    """A Redis that these tests may kill, stop and fill."""
-    server = EmbeddedRedis(tmp_path_factory.mktemp("own-redis"), port=0)
-    yield started_or_skipped(server)
-    server.stop()
 
 
 @pytest.fixture

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import shutil
 import signal
 import threading
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,30 +14,11 @@ from typing import Any
 import pytest
 
 from tests.conftest import started_or_skipped
-from tests.helpers import Gate, House, eventually, new_settings
+from tests.helpers import Crowd, Gate, House, eventually, new_settings
 from yadtq import BrokerUnavailable, TaskStatus
 from yadtq.embedded import EmbeddedKafka, EmbeddedRedis
 
-# kafka-python leaves the sockets of refused connections to the garbage collector.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
-    pytest.mark.timeout(180),
-]
-
-
-@pytest.fixture(autouse=True)
-def collected() -> Iterator[None]:
-    """Garbage is collected where its warnings are ignored."""
-    yield
-    gc.collect()
-
-
-@pytest.fixture(scope="module")
-def own_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedRedis]:
-    """A Redis that these tests may kill and empty."""
-    server = EmbeddedRedis(tmp_path_factory.mktemp("own-redis"), port=0)
-    yield started_or_skipped(server)
-    server.stop()
+pytestmark = pytest.mark.timeout(180)
 
 
 @pytest.fixture(scope="module")
@@ -58,19 +37,6 @@ def house(own_kafka: EmbeddedKafka, own_redis: EmbeddedRedis) -> Iterator[House]
         yield house
         own_redis.start()
         own_kafka.start()
-
-
-class Crowd:
-    """Runs that wait at one gate, counted by the tasks' numbers."""
-
-    def __init__(self) -> None:
-        self.gate = Gate()
-        self.begun: Counter[int] = Counter()
-
-    def hold(self, number: int) -> int:
-        self.begun[number] += 1
-        self.gate.wait()
-        return number
 
 
 def count_slowly(number: int, pause: Gate = Gate()) -> int:  # noqa: B008 - one gate, never opened

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 import pytest
 
+from tests.unit.conftest import Clock
 from yadtq.core import yadtq_intake
 from yadtq.core.yadtq_broker import Received
 from yadtq.core.yadtq_delivery import Delivery
@@ -17,19 +18,6 @@ from yadtq.core.yadtq_intake import ASK_AGAIN, DETACH_AFTER, Intake
 
 A, B, C = ("tasks", 0), ("tasks", 1), ("tasks.media", 0)
 QUEUES = {"tasks": "default", "tasks.media": "media"}
-
-
-class Clock:
-    """Monotonic time that only a test moves."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now = 1000.0
-        monkeypatch.setattr(time, "monotonic", lambda: self.now)
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    return Clock(monkeypatch)
 
 
 @pytest.fixture

@@ -9,24 +9,12 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.unit.conftest import Clock
 from yadtq.core import yadtq_lease
 from yadtq.core.yadtq_delivery import Delivery, PartitionState
 from yadtq.core.yadtq_lease import REMEMBER, SETTLE_AFTER, Abandoned, EraChanged, Lease
 from yadtq.core.yadtq_result_db import Reply
 from yadtq.errors import ResultStoreUnavailable
-
-
-class Clock:
-    """Monotonic time that only a test moves."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now = 1000.0
-        monkeypatch.setattr(time, "monotonic", lambda: self.now)
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    return Clock(monkeypatch)
 
 
 class Owner:
