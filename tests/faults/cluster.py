@@ -1,0 +1,156 @@
+"""The servers of the fault tests: three Kafka nodes and a Redis with a replica, each behind a proxy."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+
+import redis
+from kafka import KafkaAdminClient
+
+from tests.faults.proxy import PASS, Proxy, Switchboard, Weather
+from tests.helpers import eventually
+from yadtq.embedded import EmbeddedKafka, EmbeddedRedis
+
+NODES = 3
+# A dead node is missed after 3 s instead of 9, which leaves more of a test for what comes after.
+QUICK_FENCING = {"broker.session.timeout.ms": "3000", "broker.heartbeat.interval.ms": "500"}
+
+
+class KafkaCluster:
+    """Three nodes with three copies of everything, two in sync; clients reach them through the proxies alone."""
+
+    def __init__(self, folder: Path, switchboard: Switchboard) -> None:
+        self.links: list[Proxy] = [switchboard.proxy() for _ in range(NODES)]
+        self.server = EmbeddedKafka(
+            folder,
+            nodes=NODES,
+            ports=[0] * NODES,
+            advertised_ports=[link.port for link in self.links],
+            settings=QUICK_FENCING,
+            on_progress=print,
+        )
+
+    def start(self) -> KafkaCluster:
+        """Start the nodes, or those of them that were killed."""
+        self.server.start()
+        for link, node in zip(self.links, self.server.nodes, strict=True):
+            link.target = node.ports.client
+        return self
+
+    def stop(self) -> None:
+        self.server.stop()
+
+    def set(self, weather: Weather) -> None:
+        """One weather for all links."""
+        for link in self.links:
+            link.set(weather)
+
+    def mend(self) -> None:
+        """Everything up and every link clear, for the next test."""
+        self.set(PASS)
+        self.start()
+
+    def controller(self) -> int:
+        """The index of the node that leads the controllers just now."""
+        admin = KafkaAdminClient(bootstrap_servers=self.bootstrap)
+        try:
+            return int(admin.describe_metadata_quorum()["leader_id"]) - 1
+        finally:
+            admin.close()
+
+    @property
+    def bootstrap(self) -> list[str]:
+        return self.server.bootstrap_servers
+
+
+class RedisPair:
+    """A Redis with an append-only file, its replica, and the one address by which all know the primary."""
+
+    def __init__(self, folder: Path, switchboard: Switchboard) -> None:
+        self.primary = EmbeddedRedis(folder / "primary", port=0)
+        self._replica_folder = folder / "replica"
+        self.replica: EmbeddedRedis | None = None
+        self.workers_link = switchboard.proxy()
+        self.clients_link = switchboard.proxy()
+        self.now = self.primary  # the one behind the address
+
+    @property
+    def workers_url(self) -> str:
+        return f"redis://127.0.0.1:{self.workers_link.port}/0"
+
+    @property
+    def clients_url(self) -> str:
+        return f"redis://127.0.0.1:{self.clients_link.port}/0"
+
+    def start(self) -> RedisPair:
+        self.primary.start()
+        self._point_to(self.primary)
+        return self
+
+    def start_replica(self) -> None:
+        """Start the replica and return once it has everything."""
+        settings = {"replicaof": f"127.0.0.1 {self.primary.port}"}
+        self.replica = EmbeddedRedis(self._replica_folder, port=0, settings=settings).start()
+        with _connection(self.replica) as replica:
+            eventually(lambda: replica.info("replication")["master_link_status"] == "up", 20)
+
+    def stop_replication(self) -> None:
+        """The replica hears no more of the primary: what is written from now on, a failover loses."""
+        assert self.replica is not None
+        with _connection(self.replica) as replica:
+            replica.replicaof("127.0.0.1", "1")
+
+    def fail_over(self) -> None:
+        """Kill the primary; its address is the replica's from now on."""
+        assert self.replica is not None
+        self.primary.kill()
+        with _connection(self.replica) as replica:
+            replica.replicaof("NO", "ONE")
+        self._point_to(self.replica)
+
+    def connection(self) -> redis.Redis:
+        """A connection to the server behind the address, past the proxies."""
+        return _connection(self.now)
+
+    def stop(self) -> None:
+        self.primary.stop()
+        if self.replica is not None:
+            self.replica.stop()
+
+    def _point_to(self, server: EmbeddedRedis) -> None:
+        self.now = server
+        for link in (self.workers_link, self.clients_link):
+            link.target = server.port
+            link.cut()
+
+
+def _connection(server: EmbeddedRedis) -> redis.Redis:
+    return redis.Redis.from_url(server.url, decode_responses=True)
+
+
+class Cluster:
+    """A Kafka for the whole run, and what it takes to put a Redis beside it for each test."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._stack = ExitStack()
+        self._count = 0
+
+    def __enter__(self) -> Cluster:
+        self.switchboard = self._stack.enter_context(Switchboard())
+        self.kafka = KafkaCluster(self._folder / "kafka", self.switchboard)
+        self._stack.callback(self.kafka.stop)
+        self.kafka.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def new_redis(self) -> RedisPair:
+        """A Redis of its own for one test, which stops it."""
+        self._count += 1
+        return RedisPair(self._folder / f"redis-{self._count}", self.switchboard).start()

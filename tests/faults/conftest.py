@@ -1,0 +1,68 @@
+"""Fixtures of the fault tests: one cluster a run, one trial a test, and how long a form they take."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faults.cluster import Cluster
+from tests.faults.trial import Trial
+from yadtq.embedded import EmbeddedError
+
+NewTrial = Callable[..., Trial]
+
+
+@dataclass(frozen=True)
+class Form:
+    """How much of a fault test is done: whole by ``make soak``, short in CI."""
+
+    whole: bool
+
+    def tasks(self, whole: int, short: int) -> int:
+        return whole if self.whole else short
+
+    @property
+    def scale(self) -> float:
+        """The engine's time scale: the shipped one, or a beat of 1 s and a lease of 6."""
+        return 1.0 if self.whole else 0.2
+
+
+@pytest.fixture(scope="session")
+def form() -> Form:
+    return Form(whole=os.environ.get("YADTQ_SOAK") == "1")
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    try:
+        with Cluster(tmp_path_factory.mktemp("faults")) as cluster:
+            yield cluster
+    except EmbeddedError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def seed() -> int:
+    """A new one each time; a failing test prints it, and the variable repeats it."""
+    return int(os.environ.get("YADTQ_FAULT_SEED") or random.randrange(1_000_000))
+
+
+@pytest.fixture
+def new_trial(cluster: Cluster, tmp_path: Path, seed: int, form: Form) -> Iterator[NewTrial]:
+    """Makes the test's trial; settings by name, and ``options`` for the workers."""
+    with ExitStack() as stack:
+
+        def make(options: dict[str, Any] | None = None, **settings: Any) -> Trial:
+            ours = {"time_scale": form.scale, "grace": 10.0, **settings}
+            return stack.enter_context(Trial(cluster, tmp_path, seed, ours, **(options or {})))
+
+        yield make

@@ -1,0 +1,112 @@
+"""One fault test: a cluster, a client, workers, a nemesis, watchers, and in the end the oracle's verdict."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from tests.faults.cluster import Cluster
+from tests.faults.nemesis import Nemesis
+from tests.faults.oracle import Verdict, judge_outcomes, judge_runs, read_runs
+from tests.faults.producer import Producer
+from tests.faults.watchers import OffsetWatcher, OutcomeWatcher
+from tests.faults.workers import Crew
+from tests.helpers import House, eventually, new_settings
+from yadtq.core.yadtq_task import TaskStatus
+from yadtq.errors import ResultStoreUnavailable
+
+logger = logging.getLogger(__name__)
+
+
+class Trial:
+    """Use it as a context manager; ``settings`` are the workers' and the client's, ``options`` the workers'."""
+
+    def __init__(self, cluster: Cluster, folder: Path, seed: int, settings: dict[str, Any], **options: Any) -> None:
+        self.cluster = cluster
+        self.folder = folder
+        self.seed = seed
+        self.nemesis = Nemesis(seed)
+        self.redis = cluster.new_redis()
+        servers = new_settings(cluster.kafka.server, self.redis.now)
+        self.settings = {**servers, "time_scale": 1.0, **settings, "redis_url": self.redis.clients_url}
+        self.house = House(self.settings)
+        self.producer = Producer(self.house.client, seed)
+        self.crew = Crew(folder, {**self.settings, "redis_url": self.redis.workers_url}, **options)
+        self._outcomes = OutcomeWatcher(self.house)
+        self._offsets = OffsetWatcher(self.house)
+        self.verdict = Verdict()
+
+    def __enter__(self) -> Trial:
+        logger.warning("seed %d", self.seed)
+        self._outcomes.start()
+        self._offsets.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.crew.end()
+        self._outcomes.stop()
+        self._offsets.stop()
+        self.house.close()
+        self.redis.stop()
+        self.cluster.kafka.mend()
+
+    def start_workers(self, count: int, **settings: Any) -> None:
+        """Start so many and return once each of them has beaten."""
+        names = {worker.name for worker in self.crew.start(count, **settings)}
+        eventually(lambda: names <= {worker.name for worker in self.house.views.workers() if worker.online}, 60)
+
+    def kill_a_worker(self, *_: Any) -> str:
+        """SIGKILL one of the running workers and start a new one at once."""
+        victim = self.nemesis.random.choice(self.crew.running)
+        victim.kill()
+        self.crew.start()
+        return f"kill -9 of worker {victim.name}"
+
+    def done(self) -> int:
+        """How many of the tasks have ended, by what was heard so far."""
+        return len(self._outcomes.ended_at)
+
+    @property
+    def ended_at(self) -> dict[str, float]:
+        """When each task ended, seconds since the epoch."""
+        return self._outcomes.ended_at
+
+    def wait_for_done(self, count: int, timeout: float) -> None:
+        """Wait until so many tasks have ended."""
+        eventually(lambda: self.done() >= count, timeout, every=0.1)
+
+    def judge(self, within: float) -> Verdict:
+        """Wait until every accepted task has ended, at most so many seconds, and hear the oracle."""
+        self.producer.join()
+        deadline, left = time.monotonic() + within, set(self.producer.ledger.promises)
+        while left and time.monotonic() < deadline:
+            left -= self._ended(left)
+            time.sleep(0.2)
+        settled = self._offsets.samples + 3  # a few more looks at what is committed now
+        eventually(lambda: self._offsets.samples >= settled, 60)
+        return self._judge_now()
+
+    def _ended(self, ids: set[str]) -> set[str]:
+        """Those of the tasks that have ended or are kept no longer; none while Redis is away."""
+        try:
+            found = self.house.views.tasks_by_id(ids)
+        except ResultStoreUnavailable:
+            return set()
+        return {task_id for task_id in ids if (found[task_id].done if task_id in found else task_id in self.ended_at)}
+
+    def _judge_now(self) -> Verdict:
+        verdict, ledger = self.verdict, self.producer.ledger
+        self._outcomes.note(list(ledger.promises))
+        judge_runs(verdict, read_runs(self.folder), set(ledger.promises) | ledger.uncertain)
+        judge_outcomes(verdict, ledger, self.house.views.tasks_by_id(ledger.promises), self._outcomes.outcomes)
+        verdict.too_early = self._offsets.too_early
+        verdict.samples = self._offsets.samples
+        verdict.still_running = [result.id for result in self.house.views.tasks(TaskStatus.PROCESSING, limit=100).items]
+        verdict.tracebacks = self.crew.tracebacks()
+        logger.warning("verdict: %s, %d looks at commits", verdict.summary(), verdict.samples)
+        return verdict
