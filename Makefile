@@ -1,6 +1,6 @@
 # Everything by one command: `make up` runs it, `make test` checks it. Each installs what it needs into .venv first.
 .DEFAULT_GOAL := help
-.PHONY: help up test check clean
+.PHONY: help up test check soak clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -11,6 +11,8 @@ PLACE := $(shell pwd | cksum | cut -d' ' -f1)
 VENV_STAMP := $(VENV)/.made-$(PLACE)
 UP_STAMP := $(VENV)/.up-$(PLACE)
 DEV_STAMP := $(VENV)/.dev-$(PLACE)
+SOAK_STAMP := $(VENV)/.soak-$(PLACE)
+SEEDS ?= 3
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 # A .venv whose Python is gone (upgraded or removed) is made anew as well.
@@ -28,6 +30,13 @@ up: $(UP_STAMP) ## run Kafka, Redis, workers and the web pages here; pass option
 
 test: check ## check, then run every test; pick some with ARGS="tests/unit -k name"
 	@$(BIN)/python -m pytest $(ARGS)
+
+soak: $(SOAK_STAMP) ## every fault test whole, SEEDS times, for hours; writes docs/soak
+	@rm -rf build/soak
+	@status=0; for round in $$(seq $(SEEDS)); do \
+	  YADTQ_SOAK=1 YADTQ_SOAK_REPORT=build/soak HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest tests/faults tests/model $(ARGS) || status=1; \
+	done; \
+	$(BIN)/python -m tests.faults.report build/soak docs/soak && exit $$status
 
 check: $(DEV_STAMP) ## formatting, lint, types and import rules
 	@$(BIN)/ruff format --check --quiet .
@@ -59,3 +68,7 @@ $(DEV_STAMP): pyproject.toml hatch_build.py $(VENV_STAMP)
 	@echo "Installing YADTQ with its development tools ..."
 	@$(PIP) install --editable '.[web,embedded,dev]'
 	@touch $(UP_STAMP) $@
+
+$(SOAK_STAMP): $(DEV_STAMP)
+	@$(PIP) install --editable '.[soak]'
+	@touch $@

@@ -22,6 +22,7 @@ def test_1_workers_are_killed_every_two_seconds(new_trial: NewTrial, form: Form)
         trial.producer.join()
     verdict = trial.judge(within=300 if form.whole else 90)
     verdict.must_be_clean()
-    assert verdict.re_executed <= len(trial.nemesis.faults) * slots
+    trial.hold("re-executions", verdict.re_executed, at_most=len(trial.nemesis.faults) * slots)
     deaths = {worker.pid: worker.killed_at for worker in trial.crew.all if worker.killed_at}
-    assert max(rerun_delays(verdict.runs, deaths)) <= OFFLINE * form.scale + 15
+    delays = rerun_delays(verdict.runs, deaths)
+    trial.hold("seconds from a death to the next run", max(delays), at_most=OFFLINE * form.scale + 15)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +13,7 @@ from tests.faults.cluster import Cluster
 from tests.faults.nemesis import Nemesis
 from tests.faults.oracle import Verdict, judge_outcomes, judge_runs, read_runs
 from tests.faults.producer import Producer
+from tests.faults.report import Figure, Record, write_record
 from tests.faults.watchers import OffsetWatcher, OutcomeWatcher
 from tests.faults.workers import Crew
 from tests.helpers import House, eventually, new_settings
@@ -19,6 +21,8 @@ from yadtq.core.yadtq_task import TaskStatus
 from yadtq.errors import ResultStoreUnavailable
 
 logger = logging.getLogger(__name__)
+
+REPORT_FOLDER = os.environ.get("YADTQ_SOAK_REPORT")  # where `make soak` wants each trial's record
 
 
 class Trial:
@@ -38,6 +42,8 @@ class Trial:
         self._outcomes = OutcomeWatcher(self.house)
         self._offsets = OffsetWatcher(self.house)
         self.verdict = Verdict()
+        self.figures: list[Figure] = []
+        self._begun_at = time.time()
 
     def __enter__(self) -> Trial:
         logger.warning("seed %d", self.seed)
@@ -54,6 +60,8 @@ class Trial:
         self.house.close()
         self.redis.stop()
         self.cluster.kafka.mend()
+        if REPORT_FOLDER:
+            write_record(Path(REPORT_FOLDER), self._record(passed=error is None))
 
     def start_workers(self, count: int, **settings: Any) -> None:
         """Start so many and return once each of them has beaten."""
@@ -66,6 +74,11 @@ class Trial:
         victim.kill()
         self.crew.start()
         return f"kill -9 of worker {victim.name}"
+
+    def hold(self, what: str, value: float, at_most: float) -> None:
+        """A figure that must not be higher than promised; kept for the report."""
+        self.figures.append(Figure(what, value, at_most))
+        assert value <= at_most, f"{what}: {value:g}, more than {at_most:g}"
 
     def done(self) -> int:
         """How many of the tasks have ended, by what was heard so far."""
@@ -110,3 +123,16 @@ class Trial:
         verdict.tracebacks = self.crew.tracebacks()
         logger.warning("verdict: %s, %d looks at commits", verdict.summary(), verdict.samples)
         return verdict
+
+    def _record(self, *, passed: bool) -> Record:
+        return Record(
+            test=self.folder.name,
+            seed=self.seed,
+            passed=passed,
+            begun_at=self._begun_at,
+            summary=self.verdict.summary(),
+            submit_errors=len(self.producer.ledger.errors),
+            figures=self.figures,
+            faults=self.nemesis.faults,
+            ended_at=sorted(self.ended_at.values()),
+        )
