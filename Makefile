@@ -34,7 +34,7 @@ test: check ## check, then run every test; pick some with ARGS="tests/unit -k na
 soak: $(SOAK_STAMP) ## every fault test whole, SEEDS times, for hours; writes docs/soak
 	@rm -rf build/soak
 	@status=0; for round in $$(seq $(SEEDS)); do \
-	  YADTQ_SOAK=1 YADTQ_SOAK_REPORT=build/soak HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest tests/faults tests/model $(ARGS) || status=1; \
+	  SOAK=1 SOAK_REPORT=build/soak HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest tests/faults tests/model $(ARGS) || status=1; \
 	done; \
 	$(BIN)/python -m tests.faults.report build/soak docs/soak && exit $$status
 

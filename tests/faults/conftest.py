@@ -36,7 +36,7 @@ class Form:
 
 @pytest.fixture(scope="session")
 def form() -> Form:
-    return Form(whole=os.environ.get("YADTQ_SOAK") == "1")
+    return Form(whole=os.environ.get("SOAK") == "1")
 
 
 @pytest.fixture(scope="session")
@@ -53,7 +53,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 @pytest.fixture
 def seed() -> int:
     """A new one each time; a failing test prints it, and the variable repeats it."""
-    return int(os.environ.get("YADTQ_FAULT_SEED") or random.randrange(1_000_000))
+    return int(os.environ.get("SOAK_SEED") or random.randrange(1_000_000))
 
 
 @pytest.fixture

@@ -123,7 +123,7 @@ def main() -> None:
     records = sorted(map(Record.read, records_folder.glob("*.json")), key=lambda record: record.begun_at)
     if not records:
         sys.exit(
-            f"{records_folder} holds no record of a trial: run the fault tests with YADTQ_SOAK_REPORT={records_folder}"
+            f"{records_folder} holds no record of a trial: run the fault tests with SOAK_REPORT={records_folder}"
         )
     output.mkdir(parents=True, exist_ok=True)
     for record in records:

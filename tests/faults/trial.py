@@ -22,7 +22,7 @@ from yadtq.errors import ResultStoreUnavailable
 
 logger = logging.getLogger(__name__)
 
-REPORT_FOLDER = os.environ.get("YADTQ_SOAK_REPORT")  # where `make soak` wants each trial's record
+REPORT_FOLDER = os.environ.get("SOAK_REPORT")  # where `make soak` wants each trial's record
 
 
 class Trial:
