@@ -57,12 +57,14 @@ def seed() -> int:
 
 
 @pytest.fixture
-def new_trial(cluster: Cluster, tmp_path: Path, seed: int, form: Form) -> Iterator[NewTrial]:
+def new_trial(
+    request: pytest.FixtureRequest, cluster: Cluster, tmp_path: Path, seed: int, form: Form
+) -> Iterator[NewTrial]:
     """Makes the test's trial; settings by name, and ``options`` for the workers."""
     with ExitStack() as stack:
 
         def make(options: dict[str, Any] | None = None, **settings: Any) -> Trial:
             ours = {"time_scale": form.scale, "grace": 10.0, **settings}
-            return stack.enter_context(Trial(cluster, tmp_path, seed, ours, **(options or {})))
+            return stack.enter_context(Trial(request.node.name, cluster, tmp_path, seed, ours, **(options or {})))
 
         yield make

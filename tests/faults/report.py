@@ -45,7 +45,7 @@ class Record:
     @property
     def title(self) -> str:
         """The test's name as words."""
-        return self.test.removeprefix("test_").rstrip("0123456789").rstrip("_").replace("_", " ")
+        return self.test.removeprefix("test_").replace("_", " ")
 
     @classmethod
     def read(cls, path: Path) -> Record:
@@ -115,16 +115,14 @@ def render(records: Sequence[Record], command: str) -> str:
 
 
 def _picture(record: Record) -> str:
-    return f"{record.test.rstrip('0123456789').rstrip('_')}-{record.seed}.svg"
+    return f"{record.test}-{record.seed}.svg"
 
 
 def main() -> None:
     records_folder, output = map(Path, sys.argv[1:3])
     records = sorted(map(Record.read, records_folder.glob("*.json")), key=lambda record: record.begun_at)
     if not records:
-        sys.exit(
-            f"{records_folder} holds no record of a trial: run the fault tests with SOAK_REPORT={records_folder}"
-        )
+        sys.exit(f"{records_folder} holds no record of a trial: run the fault tests with SOAK_REPORT={records_folder}")
     output.mkdir(parents=True, exist_ok=True)
     for record in records:
         if record.ended_at:

@@ -28,7 +28,10 @@ REPORT_FOLDER = os.environ.get("SOAK_REPORT")  # where `make soak` wants each tr
 class Trial:
     """Use it as a context manager; ``settings`` are the workers' and the client's, ``options`` the workers'."""
 
-    def __init__(self, cluster: Cluster, folder: Path, seed: int, settings: dict[str, Any], **options: Any) -> None:
+    def __init__(
+        self, name: str, cluster: Cluster, folder: Path, seed: int, settings: dict[str, Any], **options: Any
+    ) -> None:
+        self.name = name
         self.cluster = cluster
         self.folder = folder
         self.seed = seed
@@ -126,7 +129,7 @@ class Trial:
 
     def _record(self, *, passed: bool) -> Record:
         return Record(
-            test=self.folder.name,
+            test=self.name,
             seed=self.seed,
             passed=passed,
             begun_at=self._begun_at,
