@@ -34,9 +34,21 @@ class Form:
         return 1.0 if self.whole else 0.2
 
 
+SOAK = os.environ.get("SOAK", "")  # 1: every test, whole; short: every test, in its short form
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that take too long for every day are left to ``make soak``."""
+    if not SOAK:
+        later = pytest.mark.skip(reason="runs in `make soak` alone (SOAK=1): it takes too long for every day")
+        for item in items:
+            if item.get_closest_marker("soak"):
+                item.add_marker(later)
+
+
 @pytest.fixture(scope="session")
 def form() -> Form:
-    return Form(whole=os.environ.get("SOAK") == "1")
+    return Form(whole=SOAK == "1")
 
 
 @pytest.fixture(scope="session")
