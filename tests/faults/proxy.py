@@ -17,6 +17,8 @@ CHUNK = 65_536  # bytes read at once
 MAX_IN_FLIGHT = 64  # chunks of one direction that a slow link holds
 LOOPBACK = "127.0.0.1"
 
+_Chunks = asyncio.Queue[tuple[float, bytes]]
+
 
 @dataclass(frozen=True)
 class Weather:
@@ -92,40 +94,37 @@ class Proxy:
             return
         pair = (writer, server_writer)
         self._writers.update(pair)
+        there: _Chunks = asyncio.Queue(MAX_IN_FLIGHT)
+        back: _Chunks = asyncio.Queue(MAX_IN_FLIGHT)
+        # Reading and delivering apart, so that a reset on the way is felt at once, and not with the next chunk.
+        tasks = [
+            asyncio.create_task(self._read(reader, there)),
+            asyncio.create_task(self._deliver(there, server_writer, lambda: self.weather.requests_pass)),
+            asyncio.create_task(self._read(server_reader, back)),
+            asyncio.create_task(self._deliver(back, writer, lambda: self.weather.replies_pass)),
+        ]
         try:
-            await asyncio.gather(
-                self._pump(reader, server_writer, lambda: self.weather.requests_pass),
-                self._pump(server_reader, writer, lambda: self.weather.replies_pass),
-            )
+            await asyncio.gather(*tasks)
         except OSError:  # one side reset its connection: so is the other one's
             for each in pair:
                 _reset(each)
         finally:
+            for task in tasks:
+                task.cancel()
             self._writers.difference_update(pair)
             for each in pair:
                 each.close()
 
-    async def _pump(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, may_pass: Callable[[], bool]
-    ) -> None:
-        """One direction: a reader that stamps each chunk, and a writer that lets it go when its time has come."""
-        chunks: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(MAX_IN_FLIGHT)
-        delivering = asyncio.create_task(self._deliver(chunks, writer, may_pass))
+    async def _read(self, reader: asyncio.StreamReader, chunks: _Chunks) -> None:
+        """Stamp each chunk with the time it is to arrive; an empty one is the end."""
         loop = asyncio.get_running_loop()
-        try:
-            while data := await reader.read(CHUNK):
-                late = self.weather.delay + self.weather.jitter * self._random.uniform(-1, 1)
-                await chunks.put((loop.time() + max(0.0, late), data))
-                if delivering.done():
-                    break
-            await chunks.put((loop.time(), b""))
-            await delivering
-        finally:
-            delivering.cancel()
+        while data := await reader.read(CHUNK):
+            late = self.weather.delay + self.weather.jitter * self._random.uniform(-1, 1)
+            await chunks.put((loop.time() + max(0.0, late), data))
+        await chunks.put((loop.time(), b""))
 
-    async def _deliver(
-        self, chunks: asyncio.Queue[tuple[float, bytes]], writer: asyncio.StreamWriter, may_pass: Callable[[], bool]
-    ) -> None:
+    async def _deliver(self, chunks: _Chunks, writer: asyncio.StreamWriter, may_pass: Callable[[], bool]) -> None:
+        """Let each chunk go when its time has come, one after the other."""
         loop = asyncio.get_running_loop()
         while True:
             due, data = await chunks.get()
