@@ -167,7 +167,7 @@ class Model:
         if row.ended or row.gen > item.gen:
             return "DONE"
         if row.status == "processing":
-            return f"RUN:{row.attempt}" if row.token == item.token else "BUSY"
+            return f"RUN:{row.attempt}" if row.token == item.token else self._busy(now, row, item)
         if row.expires is not None and row.expires <= now:
             self._end(now, item.id, "expired", TOMBSTONE_TTL)
             return "EXPIRED"
@@ -186,6 +186,11 @@ class Model:
         self.due_at.pop(item.id, None)
         self.running[inc].add(item.id)
         return f"RUN:{row.attempt}"
+
+    def _busy(self, now: int, row: Row, item: ClaimItem) -> str:
+        """How long the run has lasted, where it can do without this record."""
+        covered = row.gen == item.gen and row.envelope is not None and row.inc in self.online
+        return f"BUSY:{now - row.started}" if covered else "BUSY"
 
     def rebuild(self, task_id: str, queue: str, gen: int, envelope: str) -> None:
         if task_id not in self.rows:

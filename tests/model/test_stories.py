@@ -132,6 +132,36 @@ def test_after_six_hand_backs_a_task_is_unknown(world: World) -> None:
     assert (row["status"], row["reason"], row["attempt"]) == ("failed", "unknown_task", "0")
 
 
+def answers(world: World, inc: str, *runs: tuple[str, int, str]) -> list[str]:
+    items = [ClaimItem(task_id, gen, token, world.time_ms(), b"") for task_id, gen, token in runs]
+    return [item.decode() for item in world.claim(inc, "worker", items).items]
+
+
+def test_busy_tells_for_how_long_where_the_record_is_not_needed(world: World) -> None:
+    submit(world, "a")
+    beat(world, "holder")
+    beat(world, "other")
+    assert claim(world, "holder", ("a", 1, "holder:1")) == ["RUN"]
+    world.pass_time(7_000)
+    (answer,) = answers(world, "other", ("a", 1, "other:1"))
+    assert answer.startswith("BUSY:")
+    assert 7_000 <= int(answer[5:]) < 8_000
+
+
+@pytest.mark.parametrize("missing", ["gen", "envelope", "worker"])
+def test_busy_alone_keeps_the_record_that_may_yet_be_needed(world: World, missing: str) -> None:
+    """Redis went back and knows an older publication; or nothing would publish it again; or nobody would miss its worker."""
+    submit(world, "a")
+    beat(world, "holder")
+    beat(world, "other")
+    assert claim(world, "holder", ("a", 1, "holder:1")) == ["RUN"]
+    if missing == "envelope":
+        world.plain.delete(world.key("envelope:", "a"))
+    if missing == "worker":
+        world.plain.zrem(world.key("workers"), "holder")
+    assert answers(world, "other", ("a", 2 if missing == "gen" else 1, "other:1")) == ["BUSY"]
+
+
 def test_nobody_who_was_away_calls_others_dead(world: World) -> None:
     beat(world, "a")
     beat(world, "b")

@@ -276,6 +276,26 @@ def test_a_short_span_is_not_worth_detaching(intake: Intake, clock: Clock) -> No
     assert intake.detach([head]) == []
 
 
+def test_what_another_run_has_held_for_long_may_be_let_go(intake: Intake) -> None:
+    intake.add(A, records(range(3)))
+    head, *_ = intake.take(3)
+    assert not intake.may_let_go(head, DETACH_AFTER)
+    assert intake.may_let_go(head, DETACH_AFTER + 0.1)
+    assert intake.commits() == {A: 0}  # only once Redis has answered again, as with every record that is not needed
+
+
+def test_what_another_run_holds_may_be_let_go_sooner_where_it_is_in_the_way(
+    intake: Intake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(yadtq_intake, "MAX_SPAN", 1000)
+    intake.add(A, records(range(901)))
+    head, *others = intake.take(901)
+    assert not intake.may_let_go(head, 6.0)
+    intake.settle(others)
+    assert not intake.may_let_go(head, 4.0)
+    assert intake.may_let_go(head, 6.0)
+
+
 def test_time_scales() -> None:
     scaled = Intake(QUEUES, 0.01, lambda: None)
     scaled.add(A, records([0]))

@@ -169,7 +169,12 @@ class Claimer:
                 self._pool.put(delivery)
                 continue
             del self._lease.held[delivery.token]
-            if answer in (b"BUSY", b"WAIT", b"LOST"):
+            if answer.startswith(b"BUSY:") and self._intake.may_let_go(delivery, int(answer[5:]) / 1000):
+                logger.info(
+                    "task %s runs long elsewhere; its partition goes on without it", delivery.task and delivery.task.id
+                )
+                over.append(delivery)
+            elif answer.startswith((b"BUSY", b"WAIT", b"LOST")):
                 self._intake.defer(delivery)
             elif answer == b"ALONE":
                 self._meet_suspect(delivery)

@@ -113,7 +113,7 @@ class Intake(RebalanceHandler):
     def detach(self, held: Iterable[Delivery]) -> list[Delivery]:
         """Let go of claimed heads that hold their partition back too long: row, envelope and reaper cover them.
 
-        A record that is only buffered or asked again later is never detached.
+        A record that is only buffered or asked again later is never detached here.
         """
         with self._lock:
             claimed = {(delivery.state, delivery.offset): delivery for delivery in held if delivery.claimed_at}
@@ -121,17 +121,22 @@ class Intake(RebalanceHandler):
             for state in self._states.values():
                 while state.window.head is not None:
                     delivery = claimed.get((state, state.window.head))
-                    if delivery is None or not self._holds_back(delivery, state):
+                    if delivery is None or not self._holds_back(state, delivery.age):
                         break
                     state.window.done([delivery.offset])
                     freed.append(delivery)
             return freed
 
-    def _holds_back(self, delivery: Delivery, state: PartitionState) -> bool:
-        if delivery.age > self._detach_after:
+    def may_let_go(self, delivery: Delivery, age: float) -> bool:
+        """Whether a record that another run has held for ``age`` seconds, and does not need any more, is in the way here."""
+        with self._lock:
+            return self._holds_back(delivery.state, age)
+
+    def _holds_back(self, state: PartitionState, age: float) -> bool:
+        if age > self._detach_after:
             return True
         window = state.window
-        return delivery.age > 5.0 and window.span > MAX_SPAN * 0.9 and window.finished_share > 0.98
+        return age > 5.0 and window.span > MAX_SPAN * 0.9 and window.finished_share > 0.98
 
     def commits(self) -> dict[Position, int]:
         """The offsets to commit now."""

@@ -1,7 +1,8 @@
 -- Take records for running. Never takes a running task over: only reap moves tasks of the dead.
 -- ARGV: incarnation, worker name, 1 when it re-asserts what it already runs, tombstone ttl s, age ms after which a record
 --       without a row is old, then per record: id, gen, token, record time ms, envelope ('' unless over the inline limit)
--- Reply: per record `RUN:<attempt>:<fence>`, DONE, CANCELLED, EXPIRED; BUSY (another run holds it); LOST (no row: rebuild, then ask again);
+-- Reply: per record `RUN:<attempt>:<fence>`, DONE, CANCELLED, EXPIRED; LOST (no row: rebuild, then ask again);
+--        BUSY (another run holds it), `BUSY:<ms it has run>` where that run needs no record any more;
 --        ALONE (a suspect, needs the worker for itself), WAIT (a suspect has the worker for itself);
 --        or FENCED alone, when the incarnation is among the dead
 local inc, worker, reasserts = ARGV[1], ARGV[2], ARGV[3] == '1'
@@ -15,6 +16,14 @@ if suspect and redis.call('SISMEMBER', running, suspect) == 0 then -- it was giv
 end
 local out, taken = {ERA, NOW}, {}
 
+-- A run that began under this very publication is covered without its record: by the row, by the envelope for the next
+-- publication, and by a worker whose death would be noticed.
+local function busy_with(id, row_gen, gen, holder)
+  local covered = row_gen == gen and redis.call('EXISTS', P .. 'envelope:' .. id) == 1
+    and redis.call('ZSCORE', P .. 'workers', inc_of(holder))
+  return covered and 'BUSY:' .. int(NOW - redis.call('HGET', row_key(id), 'started')) or 'BUSY'
+end
+
 local function answer(id, gen, token, record_time, envelope)
   local key = row_key(id)
   local r = redis.call('HMGET', key, 'status', 'gen', 'token', 'cancel', 'expires', 'lost', 'attempt', 'fence', 'queue')
@@ -26,7 +35,7 @@ local function answer(id, gen, token, record_time, envelope)
   if TERMINAL[status] or row_gen > gen then return 'DONE' end
   local attempt, fence = tonumber(r[7] or 0), tonumber(r[8] or 0)
   if r[3] == token and status == 'processing' then return 'RUN:' .. int(attempt) .. ':' .. int(fence) end
-  if status == 'processing' then return 'BUSY' end
+  if status == 'processing' then return busy_with(id, row_gen, gen, r[3]) end
   if r[4] then end_without_result(id, r[9], status, 'cancelled', ARGV[4]); return 'CANCELLED' end
   if r[5] and tonumber(r[5]) <= NOW then end_without_result(id, r[9], status, 'expired', ARGV[4]); return 'EXPIRED' end
   local alone = tonumber(r[6] or 0) >= 2
