@@ -1,4 +1,4 @@
-"""All that speaks Redis: the keys, the connection, and one method a move; each move is a Lua script over a batch.
+"""All that speaks Redis: the keys, the connection, and the moves of moves/; each move is a Lua script over a batch.
 
 Keys, each after ``redis_prefix``. Scripts in lua/ spell the same names; a test holds the two together.
 """
@@ -9,8 +9,7 @@ import hashlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from importlib.resources import files
 from typing import Any, TypeVar
 
@@ -20,8 +19,13 @@ from redis.exceptions import AuthenticationError, DataError, NoScriptError, Redi
 from redis.retry import Retry
 
 from yadtq.config import Settings
-from yadtq.core.yadtq_codec import INLINE_LIMIT, key_fingerprint
-from yadtq.errors import ConfigError, ResultStoreUnavailable
+from yadtq.core.moves.base import Reply, seconds_to_ms
+from yadtq.core.moves.clients import ClientMoves, NewTask
+from yadtq.core.moves.keeper import KeeperMoves
+from yadtq.core.moves.workers import ClaimItem, WorkerMoves
+from yadtq.errors import ResultStoreUnavailable
+
+__all__ = ["KEYS", "ClaimItem", "NewTask", "Reply", "ResultStore", "Unanswered", "seconds_to_ms"]
 
 logger = logging.getLogger(__name__)
 
@@ -71,41 +75,6 @@ class Unanswered(ResultStoreUnavailable):
     """The call was sent but not answered: it may or may not have been carried out."""
 
 
-@dataclass(frozen=True)
-class Reply:
-    """What every script answers: the era it speaks for, Redis' time, and one value per item."""
-
-    era: str
-    now: int  # ms
-    items: list[Any]
-
-
-@dataclass(frozen=True)
-class NewTask:
-    """One task to accept."""
-
-    id: str
-    name: str
-    queue: str
-    envelope: bytes
-    args_json: str
-    preview: str
-    delay: float = 0.0  # seconds
-    expires: float | None = None  # seconds from now
-    key: str | None = None
-
-
-@dataclass(frozen=True)
-class ClaimItem:
-    """One record to claim."""
-
-    id: str
-    gen: int
-    token: str
-    record_time: int  # ms
-    envelope: bytes  # empty unless over the inline limit
-
-
 class _Script:
     """One move's source and its SHA, which differ by what the server allows."""
 
@@ -122,15 +91,11 @@ class _Script:
         self.sha = hashlib.sha1(self.source, usedforsecurity=False).hexdigest()
 
 
-def seconds_to_ms(seconds: float) -> int:
-    return int(seconds * 1000)
-
-
-class ResultStore:
+class ResultStore(ClientMoves, WorkerMoves, KeeperMoves):
     """Status, results and heartbeats in Redis. Lazy and thread-safe; connects at the first call."""
 
     def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+        super().__init__(settings)
         self.prefix = settings.redis_prefix
         tls = {"ssl_ca_certs": settings.redis_ssl_cafile} if settings.redis_ssl_cafile else {}
         self._pool = redis.ConnectionPool.from_url(
@@ -146,18 +111,6 @@ class ResultStore:
         )
         self._scripts: dict[str, _Script] = {}
         self._lock = threading.Lock()
-        fingerprints = [f",{key_fingerprint(key)}," for key in settings.signing_keys]
-        self._signs_with = fingerprints[0] if fingerprints else ",unsigned,"
-        self._accepts = "".join(fingerprints) if settings.signing_required else ""
-        scale = settings.time_scale
-        self.offline_after = 30.0 * scale  # seconds of silence after which a worker counts as dead
-        self._recheck = seconds_to_ms(20 * scale)
-        self._largest_gap = seconds_to_ms(10 * scale)
-        self._steady_for = seconds_to_ms(15 * scale)
-        self._unheld_after = seconds_to_ms(15 * scale)
-        self._result_ttl = int(max(settings.result_ttl, 7200))
-        self._failed_ttl = int(max(settings.failed_ttl, 7200))  # a duplicate record must still find the row
-        self._tombstone_ttl = int(max(self._result_ttl, settings.topic_retention))
 
     # -- calls -----------------------------------------------------------------------------------
 
@@ -257,47 +210,7 @@ class ResultStore:
         """Drop all connections; a later call opens new ones."""
         self._pool.disconnect()
 
-    # -- moves of clients --------------------------------------------------------------------------
-
-    def enqueue(self, tasks: Sequence[NewTask]) -> Reply:
-        """Accept tasks; items are their ids (an earlier one where the idempotency key is known).
-
-        Raises:
-            ConfigError: the workers would reject what this client signs, or does not sign.
-        """
-        args: list[Any] = [self._recheck, self._tombstone_ttl + self._failed_ttl, self._signs_with]
-        for task in tasks:
-            expires = "" if task.expires is None else seconds_to_ms(task.expires)
-            args += (
-                task.id,
-                task.name,
-                task.queue,
-                seconds_to_ms(task.delay),
-                expires,
-                task.envelope,
-                task.args_json,
-                task.preview,
-            )
-            args.append(hashlib.sha256(f"{task.name}\n{task.key}".encode()).hexdigest() if task.key else "")
-        reply = self.run("enq", *args)
-        if reply.items == [b"UNSIGNED"]:
-            raise ConfigError(
-                "the workers take only tasks signed with their keys, and this client does not have the one in use: "
-                "set YADTQ_SIGNING_KEYS as theirs (beside `yadtq up`: set -a; . .yadtq/env; set +a)"
-            )
-        return reply
-
-    def published(self, records: Iterable[tuple[str, int, int, int]]) -> Reply:
-        """Kafka has acknowledged (id, gen, partition, offset)."""
-        return self.run("pubd", INLINE_LIMIT, *_flat(records))
-
-    def cancel(self, task_id: str, asked_at: int) -> str:
-        """The status afterwards, ``stopping`` for a running task, ``""`` for an unknown one. ``asked_at`` in ms of Redis time."""
-        return str(self.run("cancel", task_id, asked_at, self._tombstone_ttl).items[0].decode())
-
-    def retry(self, task_id: str, envelope: bytes = b"") -> list[str]:
-        """The status found; or NOENVELOPE, queue, gen, partition, offset of the record to read it from."""
-        return [item.decode() for item in self.run("retry", task_id, envelope).items]
+    # -- the server ----------------------------------------------------------------------------
 
     def wait_for_disk(self) -> None:
         """Wait until what this client wrote is in Redis' append-only file (Redis >= 7.2)."""
@@ -324,80 +237,6 @@ class ResultStore:
         """Redis' clock."""
         seconds, micros = self.guard(self.client.time)
         return int(seconds) * 1000 + int(micros) // 1000
-
-    # -- moves of workers --------------------------------------------------------------------------
-
-    def claim(self, inc: str, worker: str, items: Sequence[ClaimItem], *, reasserts: bool = False) -> Reply:
-        args = [inc, worker, int(reasserts), self._tombstone_ttl, 7_200_000]
-        for item in items:
-            args += (item.id, item.gen, item.token, item.record_time, item.envelope)
-        return self.run("claim", *args)
-
-    def rebuild(self, rows: Iterable[tuple[Any, ...]]) -> Reply:
-        """Rows lost with Redis: (id, gen, name, queue, record time ms, expires ms or "", envelope, args JSON, preview)."""
-        return self.run("rebuild", *_flat(rows))
-
-    def finish(self, inc: str, runs: Iterable[tuple[Any, ...]]) -> Reply:
-        """Ended runs: (id, token, kind, short, whole, reason, delay ms, history entry)."""
-        unit = seconds_to_ms(self.settings.time_scale)
-        return self.run(
-            "fin", inc, self._result_ttl, self._failed_ttl, self._tombstone_ttl, INLINE_LIMIT, unit, *_flat(runs)
-        )
-
-    def beat(self, inc: str, about: str, state: str, slots: int, held: Iterable[str]) -> Reply:
-        return self.run(
-            "beat",
-            inc,
-            self._largest_gap,
-            self._unheld_after,
-            self._tombstone_ttl,
-            about,
-            state,
-            slots,
-            self._accepts,
-            *held,
-        )
-
-    def release(self, inc: str, held: Iterable[tuple[str, str]], *, leave: bool) -> Reply:
-        """Hand back (id, token)s; with ``leave`` the incarnation is taken off the list of workers."""
-        return self.run("release", inc, self._tombstone_ttl, int(leave), *_flat(held))
-
-    # -- moves of the keeper -----------------------------------------------------------------------
-
-    def reap(self, inc: str) -> list[str]:
-        """Declare silent incarnations dead and move their tasks on; returns them."""
-        offline = seconds_to_ms(self.offline_after)
-        reply = self.run(
-            "reap", inc, offline, self._largest_gap, self._steady_for, self._tombstone_ttl, self._failed_ttl
-        )
-        return [item.decode() for item in reply.items]
-
-    def due(self, limit: int) -> int:
-        """Move up to ``limit`` tasks whose time has come; returns how many there were."""
-        return int(self.run("due", limit, self._tombstone_ttl).items[0])
-
-    def sweep(self, limit: int) -> Reply:
-        """Outbox entries to publish again; items are id, gen, queue, hand-backs, envelope, flat."""
-        return self.run("sweep", limit, self._recheck, self._failed_ttl)
-
-    def audit(self, limit: int) -> list[tuple[str, int, str, int | None, int | None]]:
-        """Long queued tasks without an outbox entry: (id, gen, queue, partition, offset)."""
-        items = [
-            item.decode() for item in self.run("audit", seconds_to_ms(300 * self.settings.time_scale), limit).items
-        ]
-        rows = (items[i : i + 5] for i in range(0, len(items), 5))
-        return [
-            (i, int(gen), queue, int(part) if part else None, int(off) if off else None)
-            for i, gen, queue, part, off in rows
-        ]
-
-    def requeue(self, tasks: Iterable[tuple[str, int]]) -> list[str]:
-        """(id, gen)s whose record is gone: published again, or failed; returns those published again."""
-        return [item.decode() for item in self.run("requeue", self._failed_ttl, *_flat(tasks)).items]
-
-
-def _flat(rows: Iterable[tuple[Any, ...]]) -> list[Any]:
-    return [value for row in rows for value in row]
 
 
 def _may_pass(error: ResultStoreUnavailable) -> bool:

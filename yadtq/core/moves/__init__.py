@@ -1,0 +1,1 @@
+"""The moves: one method a Lua script, by who makes them. `ResultStore` joins them."""

@@ -1,0 +1,71 @@
+"""Moves of clients and of people: submit, acknowledge, cancel, retry."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from yadtq.core.moves.base import Moves, Reply, flat, seconds_to_ms
+from yadtq.core.yadtq_codec import INLINE_LIMIT
+from yadtq.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class NewTask:
+    """One task to accept."""
+
+    id: str
+    name: str
+    queue: str
+    envelope: bytes
+    args_json: str
+    preview: str
+    delay: float = 0.0  # seconds
+    expires: float | None = None  # seconds from now
+    key: str | None = None
+
+
+class ClientMoves(Moves):
+    """What a client, or a person through it, does to tasks."""
+
+    def enqueue(self, tasks: Sequence[NewTask]) -> Reply:
+        """Accept tasks; items are their ids (an earlier one where the idempotency key is known).
+
+        Raises:
+            ConfigError: the workers would reject what this client signs, or does not sign.
+        """
+        args: list[Any] = [self._recheck, self._tombstone_ttl + self._failed_ttl, self._signs_with]
+        for task in tasks:
+            expires = "" if task.expires is None else seconds_to_ms(task.expires)
+            args += (
+                task.id,
+                task.name,
+                task.queue,
+                seconds_to_ms(task.delay),
+                expires,
+                task.envelope,
+                task.args_json,
+                task.preview,
+            )
+            args.append(hashlib.sha256(f"{task.name}\n{task.key}".encode()).hexdigest() if task.key else "")
+        reply = self.run("enq", *args)
+        if reply.items == [b"UNSIGNED"]:
+            raise ConfigError(
+                "the workers take only tasks signed with their keys, and this client does not have the one in use: "
+                "set YADTQ_SIGNING_KEYS as theirs (beside `yadtq up`: set -a; . .yadtq/env; set +a)"
+            )
+        return reply
+
+    def published(self, records: Iterable[tuple[str, int, int, int]]) -> Reply:
+        """Kafka has acknowledged (id, gen, partition, offset)."""
+        return self.run("pubd", INLINE_LIMIT, *flat(records))
+
+    def cancel(self, task_id: str, asked_at: int) -> str:
+        """The status afterwards, ``stopping`` for a running task, ``""`` for an unknown one. ``asked_at`` in ms of Redis time."""
+        return str(self.run("cancel", task_id, asked_at, self._tombstone_ttl).items[0].decode())
+
+    def retry(self, task_id: str, envelope: bytes = b"") -> list[str]:
+        """The status found; or NOENVELOPE, queue, gen, partition, offset of the record to read it from."""
+        return [item.decode() for item in self.run("retry", task_id, envelope).items]

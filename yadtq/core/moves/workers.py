@@ -1,0 +1,60 @@
+"""Moves of workers: claim, rebuild, finish, beat, release."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from yadtq.core.moves.base import Moves, Reply, flat, seconds_to_ms
+from yadtq.core.yadtq_codec import INLINE_LIMIT
+
+
+@dataclass(frozen=True)
+class ClaimItem:
+    """One record to claim."""
+
+    id: str
+    gen: int
+    token: str
+    record_time: int  # ms
+    envelope: bytes  # empty unless over the inline limit
+
+
+class WorkerMoves(Moves):
+    """What a worker does to tasks and tells of itself."""
+
+    def claim(self, inc: str, worker: str, items: Sequence[ClaimItem], *, reasserts: bool = False) -> Reply:
+        args = [inc, worker, int(reasserts), self._tombstone_ttl, 7_200_000]
+        for item in items:
+            args += (item.id, item.gen, item.token, item.record_time, item.envelope)
+        return self.run("claim", *args)
+
+    def rebuild(self, rows: Iterable[tuple[Any, ...]]) -> Reply:
+        """Rows lost with Redis: (id, gen, name, queue, record time ms, expires ms or "", envelope, args JSON, preview)."""
+        return self.run("rebuild", *flat(rows))
+
+    def finish(self, inc: str, runs: Iterable[tuple[Any, ...]]) -> Reply:
+        """Ended runs: (id, token, kind, short, whole, reason, delay ms, history entry)."""
+        unit = seconds_to_ms(self.settings.time_scale)
+        return self.run(
+            "fin", inc, self._result_ttl, self._failed_ttl, self._tombstone_ttl, INLINE_LIMIT, unit, *flat(runs)
+        )
+
+    def beat(self, inc: str, about: str, state: str, slots: int, held: Iterable[str]) -> Reply:
+        return self.run(
+            "beat",
+            inc,
+            self._largest_gap,
+            self._unheld_after,
+            self._tombstone_ttl,
+            about,
+            state,
+            slots,
+            self._accepts,
+            *held,
+        )
+
+    def release(self, inc: str, held: Iterable[tuple[str, str]], *, leave: bool) -> Reply:
+        """Hand back (id, token)s; with ``leave`` the incarnation is taken off the list of workers."""
+        return self.run("release", inc, self._tombstone_ttl, int(leave), *flat(held))

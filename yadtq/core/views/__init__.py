@@ -1,0 +1,1 @@
+"""The reads, by what they are about. `Views` joins them."""

@@ -1,0 +1,128 @@
+"""What the reads answer: plain values, each ready for JSON by ``dataclasses.asdict``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from yadtq.core.yadtq_task import TaskResult
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One run that did not end in success."""
+
+    attempt: int
+    worker: str
+    started_at: float | None
+    finished_at: float | None
+    outcome: str  # retry, failed, handback, cancelled, lost
+    error: str
+    traceback: str
+
+
+@dataclass(frozen=True)
+class TaskDetail:
+    """Everything kept of one task."""
+
+    result: TaskResult
+    args: list[Any] | None  # None where only a preview is left
+    kwargs: dict[str, Any] | None
+    options: dict[str, Any]
+    history: list[Attempt]
+    envelope_at: str  # redis, row (short arguments of an ended task) or kafka
+
+
+@dataclass(frozen=True)
+class TaskPage:
+    """One page of a list; cursors go into the URL."""
+
+    items: list[TaskResult]
+    next: str | None
+    previous: str | None
+    epoch: str
+    seq: int
+
+
+@dataclass(frozen=True)
+class ParamInfo:
+    """One parameter of an announced function."""
+
+    name: str
+    kind: str  # positional, keyword, args, kwargs
+    annotation: str
+    required: bool
+    default: Any = None
+
+
+@dataclass(frozen=True)
+class FunctionInfo:
+    """A function that workers announce."""
+
+    name: str
+    doc: str
+    queues: list[str]
+    params: list[ParamInfo]
+
+
+@dataclass(frozen=True)
+class WorkerInfo:
+    """One incarnation of a worker, from its last beat."""
+
+    id: str
+    name: str
+    host: str
+    pid: int
+    version: str
+    queues: list[str]
+    partitions: dict[str, list[int]]
+    concurrency: int
+    running: list[str]
+    started_at: float
+    beat_at: float
+    age: float  # seconds since the last beat, by Redis' clock
+    online: bool
+    stopping: bool
+    stopped: bool  # it took leave
+    done: int
+    failed: int
+    functions: list[FunctionInfo] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class QueueInfo:
+    """One queue's load."""
+
+    name: str
+    queued: int
+    processing: int
+
+
+@dataclass(frozen=True)
+class MinuteStats:
+    """What ended in one minute."""
+
+    minute: int  # its start, seconds since the epoch
+    success: int
+    failed: int
+    retried: int
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A point in the stream of changes."""
+
+    epoch: str
+    seq: int
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What changed since a mark; not complete when the mark is too old."""
+
+    epoch: str
+    seq: int
+    complete: bool
+    tasks: set[str]
+    workers: set[str]
+    queues: set[str]

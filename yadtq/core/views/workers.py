@@ -1,0 +1,94 @@
+"""Workers as they last beat, the functions they announce, and the queues they serve."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from yadtq.core.views.base import Reads
+from yadtq.core.views.models import FunctionInfo, ParamInfo, QueueInfo, WorkerInfo
+
+
+class WorkerReads(Reads):
+    """Workers, functions, queues."""
+
+    def workers(self) -> list[WorkerInfo]:
+        """Workers that beat in the last hour, online ones first."""
+        key = self._store.key
+        pipe = self._store.client.pipeline(transaction=False)
+        pipe.zrange(key("workers"), 0, -1)
+        pipe.zrevrange(key("dead"), 0, 199)
+        pipe.zrevrange(key("left"), 0, 199)
+        ids = [raw.decode() for raws in self._store.guard(pipe.execute) for raw in raws]
+        found = self._read_workers(list(dict.fromkeys(ids)))
+        return sorted(found, key=lambda worker: (not worker.online, worker.name, -worker.started_at))
+
+    def worker(self, worker_id: str) -> WorkerInfo | None:
+        """One incarnation, or None."""
+        return next(iter(self._read_workers([worker_id])), None)
+
+    def _read_workers(self, ids: Sequence[str]) -> list[WorkerInfo]:
+        pipe = self._store.client.pipeline(transaction=False)
+        pipe.time()
+        for worker_id in ids:
+            pipe.hgetall(self._store.key("worker:", worker_id))
+            pipe.zscore(self._store.key("workers"), worker_id)
+        (seconds, micros), *rows = self._store.guard(pipe.execute)
+        now = seconds + micros / 1e6
+        return [
+            self._worker_info(worker_id, rows[2 * n], rows[2 * n + 1], now)
+            for n, worker_id in enumerate(ids)
+            if b"about" in rows[2 * n]
+        ]
+
+    def _worker_info(self, worker_id: str, row: dict[bytes, bytes], score: float | None, now: float) -> WorkerInfo:
+        about, state = json.loads(row[b"about"]), json.loads(row.get(b"state", b"{}"))
+        beat_at = int(row[b"beat"]) / 1000
+        age = max(0.0, now - beat_at)
+        return WorkerInfo(
+            id=worker_id,
+            name=about["name"],
+            host=about["host"],
+            pid=about["pid"],
+            version=about["version"],
+            queues=list(about["queues"]),
+            partitions=state.get("partitions", {}),
+            concurrency=about["concurrency"],
+            running=state.get("running", []),
+            started_at=about["started"],
+            beat_at=beat_at,
+            age=age,
+            online=score is not None and age <= self._store.offline_after,
+            stopping=bool(state.get("stopping")),
+            stopped=b"stopped" in row,
+            done=state.get("done", 0),
+            failed=state.get("failed", 0),
+            functions=[_function(entry, list(about["queues"])) for entry in about["functions"]],
+        )
+
+    def functions(self) -> list[FunctionInfo]:
+        """What the live workers announce, by name; queues joined."""
+        merged: dict[str, FunctionInfo] = {}
+        for worker in self.workers():
+            for function in worker.functions if worker.online else ():
+                known = merged.get(function.name)
+                queues = sorted({*function.queues, *(known.queues if known else ())})
+                merged[function.name] = FunctionInfo(function.name, function.doc, queues, function.params)
+        return [merged[name] for name in sorted(merged)]
+
+    def queues(self) -> list[QueueInfo]:
+        """Every queue that has held a task or has a worker."""
+        pipe = self._store.client.pipeline(transaction=False)
+        pipe.hgetall(self._store.key("backlog"))
+        pipe.hgetall(self._store.key("busy"))
+        backlog, busy = ({name.decode(): int(n) for name, n in raw.items()} for raw in self._store.guard(pipe.execute))
+        names = sorted({*backlog, *busy, *(queue for worker in self.workers() for queue in worker.queues)})
+        return [QueueInfo(name, max(0, backlog.get(name, 0)), max(0, busy.get(name, 0))) for name in names]
+
+
+def _function(entry: dict[str, Any], queues: list[str]) -> FunctionInfo:
+    params = [
+        ParamInfo(p["name"], p["kind"], p["annotation"], p["required"], p.get("default")) for p in entry["params"]
+    ]
+    return FunctionInfo(entry["name"], entry["doc"], queues, params)
