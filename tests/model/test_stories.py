@@ -162,6 +162,14 @@ def test_busy_alone_keeps_the_record_that_may_yet_be_needed(world: World, missin
     assert answers(world, "other", ("a", 2 if missing == "gen" else 1, "other:1")) == ["BUSY"]
 
 
+def test_who_claims_before_its_first_beat_is_missed_all_the_same(world: World) -> None:
+    submit(world, "a")
+    beat(world, "keeper")
+    assert claim(world, "hasty", ("a", 1, "hasty:1")) == ["RUN"]
+    assert outlive(world, "keeper") == ["hasty"]
+    assert world.picture().rows["a"]["status"] == "queued"
+
+
 def test_nobody_who_was_away_calls_others_dead(world: World) -> None:
     beat(world, "a")
     beat(world, "b")

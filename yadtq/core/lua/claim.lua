@@ -44,6 +44,7 @@ local function answer(id, gen, token, record_time, envelope)
   if alone then
     suspect = id
     redis.call('HSET', P .. 'worker:' .. inc, 'suspect', id)
+    redis.call('EXPIRE', P .. 'worker:' .. inc, 3600)
   end
   attempt, fence = attempt + 1, math.max(fence + 1, US)
   local attempt_s, fence_s = int(attempt), int(fence)
@@ -67,5 +68,6 @@ for i = 6, #ARGV, 5 do
   out[#out + 1] = answer(ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2], tonumber(ARGV[i + 3]), ARGV[i + 4])
 end
 each_chunk(taken, 1000, function(...) redis.call('SADD', running, ...) end)
+if #taken > 0 then redis.call('ZADD', P .. 'workers', 'NX', NOWS, inc) end -- it may not have beaten yet, and has to be missed
 flush()
 return out
