@@ -35,14 +35,22 @@ class Intake(RebalanceHandler):
         self._order = itertools.count()
         self._buffered = 0
         self._bytes = 0
+        self.losses = 0  # how often partitions have been taken away; to be noted before a poll
+        self._lost_at: dict[Position, int] = {}  # per partition, the last of those times
         self.room = threading.Event()  # set when there is room for more records
         self.room.set()
 
     # -- the poll thread ---------------------------------------------------------------------------
 
-    def add(self, position: Position, records: Iterable[Received]) -> None:
-        """Buffer new records of a partition."""
+    def add(self, position: Position, records: Iterable[Received], losses: int | None = None) -> bool:
+        """Buffer new records of a partition; ``losses`` as it was before the poll that gave them.
+
+        False, and nothing is buffered, where the partition was taken away since: it may have come back and be read from
+        an earlier offset, whose records would pass for old ones behind these. It must be read again from its commit.
+        """
         with self._lock:
+            if losses is not None and self._lost_at.get(position, 0) > losses:
+                return False
             state = self._states.get(position)
             if state is None:
                 state = self._states[position] = PartitionState(position, self._queue_of[position[0]])
@@ -57,6 +65,7 @@ class Intake(RebalanceHandler):
             if self._buffered >= MAX_BUFFERED or self._bytes >= MAX_BYTES:
                 self.room.clear()
         self._wake()
+        return True
 
     def keep_only(self, assigned: set[Position]) -> None:
         """Drop what is no longer assigned."""
@@ -162,12 +171,17 @@ class Intake(RebalanceHandler):
     def partitions_revoked(self, partitions: set[Position]) -> dict[Position, int]:
         with self._lock:
             offsets = {position: offset for position, offset in self.commits().items() if position in partitions}
-            self._drop(partitions)
+            self._lose(partitions)
             return offsets
 
     def partitions_lost(self, partitions: set[Position]) -> None:
         with self._lock:
-            self._drop(partitions)
+            self._lose(partitions)
+
+    def _lose(self, partitions: set[Position]) -> None:
+        self.losses += 1
+        self._lost_at.update(dict.fromkeys(partitions, self.losses))
+        self._drop(partitions)
 
     # -- the claimer -------------------------------------------------------------------------------
 
