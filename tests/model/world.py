@@ -46,7 +46,8 @@ for _, key in ipairs(redis.call('KEYS', prefix .. '*')) do
     redis.call('SET', key, text(born - span) .. rest)
   end
   local left = redis.call('PTTL', key)
-  if left > span then redis.call('PEXPIRE', key, text(left - span)) elseif left >= 0 then redis.call('DEL', key) end
+  if left > math.max(span, 0) or (left >= 0 and span < 0) then redis.call('PEXPIRE', key, text(left - span))
+  elseif left >= 0 then redis.call('DEL', key) end
 end
 """
 
@@ -116,14 +117,21 @@ class World(ResultStore):
     def keep_copy(self) -> tuple[int, list[tuple[bytes, int, bytes]]]:
         """Everything as it is now, to come back to."""
         keys = self.client.keys(f"{self.prefix}*")
-        return self.passed, [(key, max(0, self.client.pttl(key)), self.client.dump(key)) for key in keys]
+        pipe = self.client.pipeline(transaction=False)
+        for key in keys:
+            pipe.pttl(key)
+            pipe.dump(key)
+        found = pipe.execute()
+        return self.passed, [(key, max(0, found[2 * i]), found[2 * i + 1]) for i, key in enumerate(keys)]
 
     def go_back(self, copy: tuple[int, list[tuple[bytes, int, bytes]]]) -> int:
         """As a Redis that lost its last writes; returns how many ms were skipped since."""
         passed, keys = copy
         self.wipe()
+        pipe = self.client.pipeline(transaction=False)
         for key, ttl, content in keys:
-            self.client.restore(key, ttl, content)
+            pipe.restore(key, ttl, content)
+        pipe.execute()
         since = self.passed - passed
         if since:
             self._pass_time(args=[self.prefix, since])

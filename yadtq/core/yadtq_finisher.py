@@ -40,15 +40,23 @@ class Finisher:
         self._queue.put(None)
 
     def loop(self) -> None:
-        while True:
-            batch, more = self._next_batch()
-            try:
-                if batch:
-                    self._finish(batch)
-            except Abandoned:
-                return
-            if not more:
-                return
+        try:
+            while self.step():
+                pass
+        except Abandoned:
+            return
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits to be written down."""
+        return self._queue.empty()
+
+    def step(self) -> bool:
+        """Wait for what has ended and write it down, once; False after :meth:`stop`. Raises Abandoned."""
+        batch, more = self._next_batch()
+        if batch:
+            self._finish(batch)
+        return more
 
     def _next_batch(self) -> tuple[list[Delivery], bool]:
         batch: list[Delivery] = []

@@ -1,0 +1,25 @@
+"""How long the machines look: a little in CI and by default, long with ``HYPOTHESIS_PROFILE=soak``."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+SOAK = 25  # times as many examples
+SHRINKING = (
+    3600 if os.environ.get("HYPOTHESIS_PROFILE") == "soak" else 900
+)  # seconds a machine may take, also to tell a failure briefly
+
+
+def machine_settings(examples: int, steps: int) -> settings:
+    """Settings for a state machine that ``examples`` runs of ``steps`` steps suit every day."""
+    factor = SOAK if os.environ.get("HYPOTHESIS_PROFILE") == "soak" else 1
+    return settings(
+        max_examples=int(os.environ.get("YT_MODEL_EXAMPLES", examples * factor)),
+        stateful_step_count=steps,
+        deadline=None,
+        derandomize=False,
+        print_blob=True,
+        suppress_health_check=list(HealthCheck),
+    )

@@ -1,0 +1,131 @@
+"""What a fleet owes, looked at after every round trip: nothing lost, one outcome, rising fences, honest indexes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+
+from tests.model.checks import check_bounds, check_indexes, check_progress
+from tests.model.log import Log
+from tests.model.world import Picture
+from yadtq.core.yadtq_result_db import ClaimItem
+from yadtq.core.yadtq_task import TERMINAL, TaskStatus
+
+
+class Promises:
+    """Remembers what was accepted, run and ended, and what the documents allow to be lost."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self.accepted: set[str] = set()
+        self.excused: set[str] = set()  # only Redis held them when it went back or was emptied
+        self.eaten: set[str] = set()  # retention took a record of theirs unread
+        self.retried: set[str] = set()  # by a person, in this step
+        self._seen: set[str] = set()  # every task that ever had a row
+        self._ended: set[str] = set()  # tasks that had ended when they were last seen
+        self._ended_on_disk: set[str] = set()
+        self._outcomes: dict[str, str] = {}  # per task that has a result: the run that gave it
+        self._fences: dict[str, int] = {}
+        self._fence_of: dict[str, int] = {}  # by token
+        self._ids: dict[str, str] = {}  # by token
+        self._started: set[str] = set()
+        self._before = Picture()
+        self._rows: dict[str, dict[str, str]] = {}  # as they were last seen
+        self.disk = Picture()
+        self.clock_went_back = False
+
+    # -- what happens ----------------------------------------------------------------------------------------
+
+    def note_claims(self, items: Sequence[ClaimItem], answers: Sequence[bytes]) -> None:
+        """A token stands for one run of one task, and each run's fence is higher than any before."""
+        for item, answer in zip(items, answers, strict=False):
+            assert self._ids.setdefault(item.token, item.id) == item.id, "a token was used again"
+            if not answer.startswith(b"RUN"):
+                continue
+            fence = int(answer.split(b":")[2])
+            if self._fence_of.get(item.token) == fence:
+                continue  # the answer to a repeated question
+            self._fence_of[item.token] = fence
+            assert self.clock_went_back or fence > self._fences.get(item.id, 0), f"the fence of {item.id} did not rise"
+            self._fences[item.id] = fence
+
+    def note_start(self, token: str) -> None:
+        assert token not in self._started, "one claim was run twice"
+        self._started.add(token)
+
+    def time_passes(self) -> None:
+        self._before = Picture()
+
+    def on_disk(self, picture: Picture) -> None:
+        self.disk, self._ended_on_disk = picture, self._ended.copy()
+
+    def redis_went_back(self, picture: Picture) -> None:
+        """A submit of the last second that Kafka has not seen is allowed to be lost."""
+        self._before, self._ended = Picture(), self._ended_on_disk.copy()
+        self._excuse(self._seen - set(picture.rows))
+        self._rows = picture.rows
+        self._outcomes.clear()
+
+    def redis_was_emptied(self) -> None:
+        """Allowed to be lost is what Kafka does not hold unread: what waited in Redis, or ran beside its committed record."""
+        self._before = Picture()
+        self._outcomes.clear()
+        self._excuse(self._seen)
+
+    def _excuse(self, gone: set[str]) -> None:
+        """What a task has become since its last record was read is only in Redis."""
+        for task_id in gone - self._ended:
+            gen = int(self._rows.get(task_id, {}).get("gen", 1))
+            if not self._log.unread(task_id, gen):
+                self.excused.add(task_id)
+
+    def retention_took(self, ids: set[str], rows: Iterable[str]) -> None:
+        """The audit brings back what Redis still knows."""
+        self.eaten |= ids
+        self.excused |= ids - set(rows)
+
+    # -- what holds ------------------------------------------------------------------------------------------
+
+    def check(self, picture: Picture) -> None:
+        check_indexes(picture)
+        check_bounds(picture)
+        check_progress(self._before, picture, self.retried)
+        self._before = picture
+        self._seen |= set(picture.rows)
+        self._rows = picture.rows
+        for task_id, row in picture.rows.items():
+            if TaskStatus(row["status"]) in TERMINAL:
+                self._ended.add(task_id)
+                self._check_outcome(task_id, row)
+            else:
+                self._ended.discard(task_id)
+        self._check_needed(picture, self._ended, "Redis")
+        self._check_needed(self.disk, self._ended_on_disk, "the disk of Redis")
+
+    def _check_outcome(self, task_id: str, row: dict[str, str]) -> None:
+        if row["status"] != "success":
+            return
+        assert json.loads(row["result"]) == row["token"], f"the outcome of {task_id} is that of an overtaken run"
+        first = self._outcomes.setdefault(task_id, row["token"])
+        assert first == row["token"], f"{task_id} has two accepted outcomes"
+
+    def _check_needed(self, picture: Picture, ended: set[str], where: str) -> None:
+        """No commit has passed a record that is still needed, by what is in Redis and by what would come back after a crash."""
+        outbox = picture.zsets.get("outbox", {})
+        for task_id, row in picture.rows.items():
+            if row["status"] == "queued" and task_id not in outbox and task_id not in self.eaten:
+                gen = int(row["gen"])
+                assert self._log.unread(task_id, gen), f"nothing brings {task_id} to a worker: {where} has it queued"
+        unknown = self._log.passed_by() - set(picture.rows) - ended - self.excused - self.eaten
+        forgotten = {task_id for task_id in unknown if not self._log.unread(task_id)}
+        assert not forgotten, f"records were committed of tasks that {where} does not know: {forgotten}"
+
+    def open(self, picture: Picture) -> dict[str, str]:
+        """The accepted tasks that have not ended, and how they stand."""
+        found = {task_id: picture.rows.get(task_id, {}).get("status", "missing") for task_id in self.accepted}
+        ended = {status.value for status in TERMINAL}
+        return {
+            task_id: status
+            for task_id, status in found.items()
+            if status not in ended and not (status == "missing" and (task_id in self.excused or task_id in self._ended))
+        }
