@@ -18,6 +18,7 @@ from urllib.parse import quote, urlsplit
 from yadtq.errors import ConfigError
 
 ENV_PREFIX = "YADTQ_"
+POOLS = ("thread", "process")
 _PARTS_OF_URL = {"redis_host", "redis_port", "redis_db", "redis_username", "redis_password"}
 
 
@@ -67,6 +68,11 @@ class Settings:
     retry_backoff_max: float = _setting(600.0, "seconds a retry's pause never exceeds")
     queues: tuple[str, ...] = _setting(("default",), "queues a worker takes from, comma separated")
     concurrency: int = _setting(8, "tasks one worker runs at once")
+    pool: str = _setting("thread", "where a worker's tasks run: thread, or process (a child process for each slot)")
+    timeout_grace: float = _setting(
+        10.0,
+        "seconds a task may go on after its time limit, or a cancel, was raised in it; then its process is killed, or its thread given up",
+    )
     grace: float = _setting(25.0, "seconds a stopping worker gives its running tasks")
     worker_name: str | None = _setting(None, "a worker's name; default HOST-PID")
     time_scale: float = _setting(1.0, "factor on the engine's own times (beat 5 s, offline 30 s …); for tests")
@@ -218,7 +224,7 @@ def _check(settings: Settings) -> None:
     for name in positive:
         if getattr(settings, name) <= 0:
             raise ConfigError(f"{name} must be greater than 0, not {getattr(settings, name)}")
-    for name in ("retries", "retry_backoff", "grace", "redis_db"):
+    for name in ("retries", "retry_backoff", "timeout_grace", "grace", "redis_db"):
         if getattr(settings, name) < 0:
             raise ConfigError(f"{name} must not be negative, not {getattr(settings, name)}")
     for name in ("redis_port", "web_port"):
@@ -227,6 +233,8 @@ def _check(settings: Settings) -> None:
     _check_places(settings)
     if not settings.queues:
         raise ConfigError("queues is empty; a worker needs at least one queue")
+    if settings.pool not in POOLS:
+        raise ConfigError(f"pool must be thread or process, not {settings.pool!r}")
     if settings.log_level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
         raise ConfigError(f"log_level must be DEBUG, INFO, WARNING or ERROR, not {settings.log_level!r}")
     _check_signing(settings)

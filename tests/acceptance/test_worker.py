@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -60,6 +61,35 @@ def test_two_processes_are_kept_alive_and_stopped_together(
     assert run.ends(signal.SIGTERM) == 0
     assert all_gone(after)
     assert "Traceback" not in run.output
+
+
+def test_a_process_pool_outlives_its_tasks(
+    start: Start, tmp_path: Path, fresh_settings: Callable[..., dict[str, Any]]
+) -> None:
+    (tmp_path / "rough.py").write_text(
+        "import os\nfrom yadtq import task\n"
+        "@task\ndef leave(): os._exit(3)\n"
+        "@task\ndef whoami(): return [os.getpid(), os.getppid()]\n"
+    )
+    environment = as_environment(fresh_settings())
+    run = start(*YADTQ, "worker", "rough", "-c", "2", "--pool", "process", cwd=tmp_path, environment=environment)
+    failed = yadtq(tmp_path, environment, "submit", "leave", "--wait")
+    assert failed.returncode == 1
+    assert "three runs died; the last: its process ended with exit code 3" in failed.stdout + failed.stderr
+    done = yadtq(tmp_path, environment, "submit", "whoami", "--wait", "--json")
+    child, parent = json.loads(done.stdout)["result"]
+    assert parent == run.pid
+    assert run.ends(signal.SIGTERM) == 0
+    assert all_gone([child])
+    assert "Traceback" not in run.output
+
+
+def test_a_process_pool_refuses_functions_that_no_child_can_find(tmp_path: Path) -> None:
+    (tmp_path / "nameless.py").write_text("task_handlers = {'add': lambda a, b: a + b}\n")
+    done = yadtq(tmp_path, {}, "worker", "nameless", "--pool", "process")
+    assert done.returncode == 2
+    assert "task 'add' cannot run in the process pool" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("processes", ["1", "2"])

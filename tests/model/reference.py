@@ -206,7 +206,7 @@ class Model:
         row = self.rows.get(task_id)
         if row is None or row.token != token:
             return "FENCED"
-        if row.ended or row.status == "retrying":
+        if row.status != "processing":
             return "OK"  # the reply to the same outcome was lost
         self._let_go(row.inc, task_id)
         row.history = min(50, row.history + noted)
@@ -225,6 +225,9 @@ class Model:
             else:
                 self._wait(task_id, now + HAND_BACK_UNIT * 2**row.handbacks)
                 row.handbacks += 1
+        elif kind == "lost":
+            self._survive(now, task_id, blamed=True)
+            row.token = token
         else:
             self._end(now, task_id, "failed", FAILED_TTL, "error")
         return "OK"
@@ -280,13 +283,13 @@ class Model:
             runs.sort(key=lambda task_id: int((self.rows[task_id].token or "").rpartition(":")[2]))
             slots = self.workers[name].slots if name in self.workers else 0
             for number, task_id in enumerate(runs):  # only the first ones were running
+                self.rows[task_id].history = min(50, self.rows[task_id].history + 1)
                 self._survive(now, task_id, blamed=number < slots)
         return silent
 
     def _survive(self, now: int, task_id: str, *, blamed: bool) -> None:
         row = self.rows[task_id]
         row.lost += blamed
-        row.history = min(50, row.history + 1)
         if row.lost >= 3 and row.cancel is None:
             self._end(now, task_id, "failed", FAILED_TTL, "worker_lost")
         else:

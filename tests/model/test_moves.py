@@ -207,7 +207,7 @@ class Moves(RuleBasedStateMachine):
             self._claim(inc, batch)
 
     @precondition(lambda self: self.records and self.incs)
-    @rule(who=PICK, pick=PICK, finishes=st.sampled_from([None, None, "success", "retry", "handback"]))
+    @rule(who=PICK, pick=PICK, finishes=st.sampled_from([None, None, "success", "retry", "handback", "lost", "lost"]))
     def work(self, who: int, pick: int, finishes: str | None) -> None:
         """The usual way: a task's latest record is claimed, and perhaps its run ends."""
         inc = self.incs[who % len(self.incs)]
@@ -272,7 +272,7 @@ class Moves(RuleBasedStateMachine):
     @precondition(lambda self: self.runs)
     @rule(
         picks=st.lists(PICK, min_size=1, max_size=3),
-        kind=st.sampled_from(["success", "success", "retry", "failed", "handback", "cancelled"]),
+        kind=st.sampled_from(["success", "success", "retry", "failed", "handback", "cancelled", "lost"]),
         whole=st.booleans(),
         delay=st.sampled_from([0, 500, 20_000]),
         newest=st.booleans(),

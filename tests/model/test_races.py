@@ -120,7 +120,7 @@ class Participant(threading.Thread):
     def finish(self) -> None:
         runs = self.rng.choice([self.held, self.held, self.held, self.lost, self.past])
         chosen = self.rng.sample(runs, min(len(runs), 2))
-        kind = self.rng.choice(["success", "retry", "failed", "handback", "cancelled"])
+        kind = self.rng.choice(["success", "retry", "failed", "handback", "cancelled", "lost"])
         reason = "error" if kind == "failed" else ""
         self.world.finish(self.inc, [(task_id, token, kind, token, "", reason, 0, "") for task_id, token in chosen])
         if runs is not self.past:

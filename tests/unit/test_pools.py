@@ -45,12 +45,17 @@ def execute(job: Job, slot: Slot[Job]) -> None:
     job.ended.set()
 
 
+def give_up(job: Job) -> None:
+    job.outcome = "given up"
+    job.ended.set()
+
+
 @pytest.fixture
 def make_pool() -> Iterator[Callable[[int], ThreadPool[Job]]]:
     pools: list[ThreadPool[Job]] = []
 
     def make(size: int) -> ThreadPool[Job]:
-        pool: ThreadPool[Job] = ThreadPool(size, execute)
+        pool: ThreadPool[Job] = ThreadPool(size, execute, give_up, grace=10.0)
         pools.append(pool)
         pool.start()
         return pool

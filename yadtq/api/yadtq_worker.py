@@ -1,6 +1,7 @@
 """The worker: the poll loop, and the wiring of what claims, runs, finishes, beats and keeps house beside it.
 
 Threads of one worker: this loop (sole user of the Kafka consumer), claimer, pool, finisher, heartbeat, keeper.
+In the process pool each thread of the pool has a child process that runs its tasks.
 """
 
 from __future__ import annotations
@@ -15,18 +16,21 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from yadtq import _version
+from yadtq.api import yadtq_child
 from yadtq.api.yadtq_registry import Handlers, build_functions, describe_function
+from yadtq.config import POOLS
 from yadtq.core.yadtq_broker import Broker, TaskConsumer
 from yadtq.core.yadtq_claimer import Claimer
 from yadtq.core.yadtq_delivery import Delivery
-from yadtq.core.yadtq_execution import Executor
+from yadtq.core.yadtq_execution import ChildExecutor, Executor, TaskFunction
 from yadtq.core.yadtq_finisher import Finisher
 from yadtq.core.yadtq_heartbeat import About, Heartbeat
 from yadtq.core.yadtq_intake import Intake
 from yadtq.core.yadtq_keeper import Keeper
 from yadtq.core.yadtq_lease import Lease
 from yadtq.core.yadtq_outage import OutageLog
-from yadtq.core.yadtq_pools import ThreadPool
+from yadtq.core.yadtq_pools import Pool, ThreadPool
+from yadtq.core.yadtq_processes import ProcessPool
 from yadtq.core.yadtq_publisher import Publisher
 from yadtq.core.yadtq_recovery import Recovery
 from yadtq.core.yadtq_result_db import ResultStore
@@ -40,14 +44,15 @@ COMMIT_EVERY = 0.5  # seconds
 
 
 class TaskWorker:
-    """Takes tasks from its queues and runs them on threads until stopped.
+    """Takes tasks from its queues and runs them on threads, or in child processes, until stopped.
 
     Args:
         task_handlers: functions by name, or functions marked with ``@task``.
+        pool: "thread", or "process" for child processes, each with one task at a time.
         concurrency, queues, name, grace: instead of the settings of the same names.
 
     Raises:
-        ConfigError, InvalidName: nothing to run, or a name that cannot be used.
+        ConfigError, InvalidName: nothing to run, a name that cannot be used, or a function that a child cannot load.
     """
 
     def __init__(
@@ -60,6 +65,7 @@ class TaskWorker:
         queues: Iterable[str] | None = None,
         name: str | None = None,
         grace: float | None = None,
+        pool: str | None = None,
     ) -> None:
         settings = result_store.settings
         self._broker = broker
@@ -72,6 +78,7 @@ class TaskWorker:
         slots = settings.concurrency if concurrency is None else concurrency
         if slots < 1:
             raise ConfigError(f"concurrency must be at least 1, not {slots}")
+        kind = settings.pool if pool is None else pool
         self._queue_of = {broker.topic_of(queue): queue for queue in (queues or settings.queues)}
         self._stop = threading.Event()
         self._abort = threading.Event()
@@ -89,11 +96,31 @@ class TaskWorker:
             _version.__version__,
             tuple(self._queue_of.values()),
             slots,
+            kind,
             [describe_function(function) for function in functions.values()],
         )
-        self._wire(slots, Executor(functions, settings, self._ended), about)
+        self._pool = self._make_pool(kind, slots, functions)
+        self._wire(about)
 
-    def _wire(self, slots: int, executor: Executor, about: About) -> None:
+    def _make_pool(self, kind: str, slots: int, functions: dict[str, TaskFunction]) -> Pool[Delivery, Any]:
+        settings = self._store.settings
+        if kind not in POOLS:
+            raise ConfigError(f"pool must be thread or process, not {kind!r}")
+        if kind == "process":
+            children = ChildExecutor(functions, settings, self._ended)
+            launch = yadtq_child.launch(functions, settings)
+            return ProcessPool(slots, children.execute, launch, settings.timeout_grace)
+        executor = Executor(functions, settings, self._ended)
+
+        def give_up(delivery: Delivery) -> None:
+            executor.give_up(delivery)
+            if not self._pool.capacity:
+                logger.error("worker %s stops: all its threads hang in tasks that passed their time limit", self.name)
+                self._stop.set()
+
+        return ThreadPool(slots, executor.execute, give_up, settings.timeout_grace)
+
+    def _wire(self, about: About) -> None:
         store, broker = self._store, self._broker
         self._intake = Intake(self._queue_of, store.settings.time_scale, lambda: self._claimer.wake())  # noqa: PLW0108 -- made later
         self._recovery = Recovery(
@@ -104,7 +131,6 @@ class TaskWorker:
             lambda delivery: self._finisher.put(delivery),  # noqa: PLW0108 -- made later
         )
         self._lease = Lease(self._intake.settle, self._recovery.new_era)
-        self._pool: ThreadPool[Delivery] = ThreadPool(slots, executor.execute)
         self._claimer = Claimer(store, broker, self._intake, self._lease, self._pool, self.name, self._recovery.fenced)
         self._finisher = Finisher(store, self._lease, self.name, self._made_room)
         self._publisher = Publisher(broker, store)
@@ -135,7 +161,12 @@ class TaskWorker:
     # -- starting and stopping ------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Work until :meth:`stop`, or until SIGTERM or SIGINT where this is the main thread; a second signal ends it at once."""
+        """Work until :meth:`stop`, or until SIGTERM or SIGINT where this is the main thread; a second signal ends it at once.
+
+        Raises:
+            ConfigError: the process pool's children cannot load the task functions.
+        """
+        self._refuse_in_child()
         in_main = threading.current_thread() is threading.main_thread()
         previous = (
             {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -154,11 +185,12 @@ class TaskWorker:
         Raises:
             ConfigError: it has been stopped; make a new worker.
         """
+        self._refuse_in_child()
         if self._stop.is_set():
             raise ConfigError(f"worker {self.name} has been stopped and cannot be started again; make a new TaskWorker")
         if self._thread is not None:
             return self
-        self._thread = threading.Thread(target=self._work, name=f"yadtq-worker-{self.name}", daemon=True)
+        self._thread = threading.Thread(target=self._work_aside, name=f"yadtq-worker-{self.name}", daemon=True)
         self._thread.start()
         return self
 
@@ -183,10 +215,24 @@ class TaskWorker:
 
     # -- the loop ---------------------------------------------------------------------------------------
 
+    def _refuse_in_child(self) -> None:
+        if yadtq_child.in_child.is_set():
+            raise ConfigError(
+                "a worker was started while a child process of its pool loaded the script: put what starts it under if __name__ == '__main__'"
+            )
+
+    def _work_aside(self) -> None:
+        try:
+            self._work()
+        except ConfigError as error:
+            logger.error("worker %s cannot start: %s", self.name, error)
+
     def _work(self) -> None:
         try:
+            self._pool.start()
             if not self._connect():
                 return
+            self._pool.wait_ready(self._stop.is_set)
             self._start_threads()
             self._poll_until(self._stop.is_set)
             self._drain()
@@ -195,9 +241,7 @@ class TaskWorker:
 
     def _connect(self) -> bool:
         """Redis first, then Kafka, each with growing pauses; False when stopped meanwhile."""
-        logger.info(
-            "worker %s: queues %s, %d slots", self.name, ", ".join(self._queue_of.values()), len(self._pool.slots)
-        )
+        logger.info("worker %s: queues %s, %d slots", self.name, ", ".join(self._queue_of.values()), self._pool.size)
         pause, redis_log = 0.1, OutageLog(logger, "the worker tries again")
         while not self._stop.is_set():
             try:
@@ -217,7 +261,6 @@ class TaskWorker:
         return False
 
     def _start_threads(self) -> None:
-        self._pool.start()
         for part in (self._claimer, self._finisher, self._heartbeat, self._keeper):
             thread = threading.Thread(
                 target=self._guarded, args=(part.loop,), name=f"yadtq-{type(part).__name__.lower()}", daemon=True
@@ -312,6 +355,7 @@ class TaskWorker:
             logger.warning(
                 "worker %s hands back %d tasks that did not finish in time", self.name, len(self._lease.held)
             )
+            self._pool.abandon()  # first, so that nothing of it runs in two places
             self._hand_back(list(self._lease.held.values()))
         self._settle_last(deadline + 1.5)
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from yadtq.core.yadtq_processes import ending
 from yadtq.embedded.process import SHIM, WAY_TO_DIE
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
@@ -93,7 +94,7 @@ class Child:
         self._pause = _FIRST_PAUSE if calm or not self._pause else min(self._pause * 2, _LONGEST_PAUSE)
         self._resume_at = now + self._pause
         reason = self.last_words() if code > 0 else ""  # a killed one could not say why
-        self._say(f"{self.name} {_ending(code)}{reason}; it starts again in {self._pause:.0f} s")
+        self._say(f"{self.name} {ending(code)}{reason}; it starts again in {self._pause:.0f} s")
 
     def terminate(self) -> None:
         """Ask it to stop."""
@@ -146,7 +147,3 @@ def _merged(inherited: Mapping[str, str], more: Mapping[str, str]) -> dict[str, 
     """The environment of a child; a Redis URL of ours replaces the single settings, which it contradicts."""
     overruled = {"YADTQ_REDIS_HOST", "YADTQ_REDIS_PORT"} if "YADTQ_REDIS_URL" in more else set()
     return {**{name: value for name, value in inherited.items() if name not in overruled}, **more}
-
-
-def _ending(code: int) -> str:
-    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"

@@ -81,7 +81,7 @@ def show_workers(servers: Servers, as_json: bool) -> None:
             _worker_status(worker),
             f"{output.span(worker.age)} ago",
             str(len(worker.running)),
-            str(worker.concurrency),
+            f"{worker.concurrency} ({worker.stuck} hung)" if worker.stuck else str(worker.concurrency),
             str(worker.done),
             str(worker.failed),
             output.plain(", ".join(worker.queues)),

@@ -15,6 +15,7 @@ from yadtq.commands.exits import Exit
 from yadtq.commands.loading import Handlers, load_handlers
 from yadtq.commands.logs import log_to_stderr
 from yadtq.commands.servers import Servers, server_options
+from yadtq.config import POOLS
 from yadtq.errors import ConfigError
 
 STOP_MARGIN = 10.0  # seconds beyond its own grace time that a worker gets to commit and close
@@ -25,18 +26,25 @@ log = logging.getLogger("yadtq.worker")
 @click.argument("target", metavar="MODULE[:NAME]")
 @click.option("-p", "--processes", type=click.IntRange(1), default=1, show_default=True, help="Worker processes.")
 @click.option("-c", "--concurrency", type=click.IntRange(1), help="Tasks that each process runs at once.")
+@click.option("--pool", type=click.Choice(POOLS), help="Where they run: threads, or child processes that may crash.")
 @click.option("-Q", "--queues", help="Queues to take from, comma separated.")
 @click.option("-v", "--verbose", is_flag=True, help="Log more, with whole tracebacks.")
 @server_options
 def worker(
-    servers: Servers, target: str, processes: int, concurrency: int | None, queues: str | None, verbose: bool
+    servers: Servers,
+    target: str,
+    processes: int,
+    concurrency: int | None,
+    pool: str | None,
+    queues: str | None,
+    verbose: bool,
 ) -> None:
     """Run tasks with the functions of MODULE.
 
     The module is imported from the current directory. Its functions are those in the dict task_handlers and
     those marked with @task; NAME picks one dict, list or function. SIGTERM and Ctrl-C let running tasks end.
     """
-    chosen = {"concurrency": concurrency, "queues": queues}
+    chosen = {"concurrency": concurrency, "pool": pool, "queues": queues}
     settings = servers.settings(**chosen)
     log_to_stderr("DEBUG" if verbose else settings.log_level)
     if processes == 1:

@@ -7,13 +7,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 from yadtq.core.yadtq_broker import Broker, Received
 from yadtq.core.yadtq_codec import INLINE_LIMIT, arguments_json, preview
 from yadtq.core.yadtq_delivery import Delivery
 from yadtq.core.yadtq_intake import Intake
 from yadtq.core.yadtq_lease import Abandoned, Lease
-from yadtq.core.yadtq_pools import ThreadPool
+from yadtq.core.yadtq_pools import Pool
 from yadtq.core.yadtq_result_db import ClaimItem, Reply, ResultStore
 from yadtq.errors import BrokerUnavailable, RejectedRecord
 
@@ -52,7 +53,7 @@ class Claimer:
         broker: Broker,
         intake: Intake,
         lease: Lease,
-        pool: ThreadPool[Delivery],
+        pool: Pool[Delivery, Any],
         name: str,
         fenced: Callable[[str], None],
     ) -> None:
@@ -63,7 +64,6 @@ class Claimer:
         self._pool = pool
         self._name = name
         self._fenced = fenced  # this incarnation was declared dead
-        self._slots = len(pool.slots)
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._suspect: Delivery | None = None  # needs the worker for itself
@@ -97,9 +97,12 @@ class Claimer:
         if self._suspect is not None:
             return self._next_suspect(self._suspect)
         ahead = self.pace.ahead()
-        free = self._slots + ahead - len(self._lease.held)
+        slots = self._pool.capacity
+        if not slots:
+            return []
+        free = slots + ahead - len(self._lease.held)
         # Small claims cost as much as large ones, so some room is awaited; with few slots and slow tasks none is.
-        if free < 1 or (free < ahead // 2 and len(self._lease.held) > self._slots):
+        if free < 1 or (free < ahead // 2 and len(self._lease.held) > slots):
             return []
         return self._intake.take(free) if self._intake.waiting() else []
 

@@ -1,4 +1,4 @@
-"""One task through named steps to an Outcome: resolve, run, judge, encode."""
+"""One task through named steps to an Outcome: resolve, run, judge, encode. In a thread of the worker, or in a child process."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import logging
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, TypeVar
 
 from yadtq.config import Settings
 from yadtq.core.yadtq_codec import MAX_RESULT, dumps
 from yadtq.core.yadtq_delivery import Delivery
 from yadtq.core.yadtq_pools import Slot
+from yadtq.core.yadtq_processes import ChildDied, ProcessSlot
 from yadtq.core.yadtq_retry import RetryPolicy
 from yadtq.core.yadtq_task import Outcome, OutcomeKind, Reason, Task
 from yadtq.errors import DoNotRetry, TaskCancelled, TaskNotSerializable, TaskTimeout
@@ -22,6 +23,17 @@ logger = logging.getLogger(__name__)
 
 CONTEXT_NAME = "ctx"  # a parameter of this name is given the TaskContext
 MAX_TRACEBACK = 16_384  # characters
+
+S = TypeVar("S", bound=Slot[Any])
+
+
+class Run(Protocol):
+    """What distinguishes one run of a task from another."""
+
+    @property
+    def attempt(self) -> int: ...
+    @property
+    def fence(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -49,11 +61,11 @@ class TaskFunction:
 class TaskContext:
     """What a task may know of its own run: give its function a parameter named ``ctx``."""
 
-    def __init__(self, delivery: Delivery, task: Task, slot: Slot[Delivery]) -> None:
+    def __init__(self, task: Task, run: Run, slot: Slot[Any]) -> None:
         self.task_id = task.id
         self.name = task.name
-        self.attempt = delivery.attempt  # from 1
-        self.fence = delivery.fence  # rises with every run of this task: a guard for outside effects
+        self.attempt = run.attempt  # from 1
+        self.fence = run.fence  # rises with every run of this task: a guard for outside effects
         self._slot = slot
 
     @property
@@ -63,7 +75,7 @@ class TaskContext:
 
 
 class Executor:
-    """Runs deliveries with a worker's functions."""
+    """Runs deliveries with a worker's functions, in the thread that calls it."""
 
     def __init__(
         self, functions: Mapping[str, TaskFunction], settings: Settings, ended: Callable[[Delivery], None]
@@ -72,16 +84,40 @@ class Executor:
         self._settings = settings
         self._ended = ended
 
-    def execute(self, delivery: Delivery, slot: Slot[Delivery]) -> None:
+    def execute(self, delivery: Delivery, slot: S) -> None:
         """Run one delivery to its outcome and hand it on; raises nothing of the task's."""
         task = delivery.task
         assert task is not None  # only read records are claimed
         delivery.begun_at = time.time()
-        function = self._functions.get(task.name)
-        if function is None:
-            delivery.outcome = self._hand_back(task)
+        outcome = self.outcome(task, delivery, slot)
+        if slot.told_at is not None:
+            slot.end()  # an error raised from outside may have come just as the run ended
+        if slot.dropped:
+            logger.info("a run of task %s that was given up has ended; its outcome is dropped", task.id)
         else:
-            delivery.outcome = self._run(function, task, delivery, slot)
+            self._hand_on(delivery, outcome)
+
+    def outcome(self, task: Task, run: Run, slot: Slot[Any]) -> Outcome:
+        """Run a task; ``run`` is what the slot is told that it holds."""
+        function = self._functions.get(task.name)
+        return self._hand_back(task) if function is None else self._run(function, task, run, slot)
+
+    def give_up(self, delivery: Delivery) -> None:
+        """Hand on the outcome of a run that did not stop when its time was over, and never may."""
+        task = delivery.task
+        assert task is not None
+        function = self._functions[task.name]
+        outcome = self._timed_out(function, task, delivery, "its thread was given up")
+        logger.error(
+            "task %s (%s) %s and may still be at it: what it returns later is dropped. The process pool could have killed it",
+            task.name,
+            task.id,
+            outcome.error,
+        )
+        self._hand_on(delivery, outcome)
+
+    def _hand_on(self, delivery: Delivery, outcome: Outcome) -> None:
+        delivery.outcome = outcome
         delivery.finished_at = time.time()
         self._ended(delivery)
 
@@ -93,13 +129,11 @@ class Executor:
             error=f"no worker knows {task.name}; this one knows {known}",
         )
 
-    def _run(self, function: TaskFunction, task: Task, delivery: Delivery, slot: Slot[Delivery]) -> Outcome:
-        timeout = function.timeout if task.timeout is None else task.timeout
-        kwargs = (
-            {**task.kwargs, CONTEXT_NAME: TaskContext(delivery, task, slot)} if function.wants_context else task.kwargs
-        )
+    def _run(self, function: TaskFunction, task: Task, run: Run, slot: Slot[Any]) -> Outcome:
+        timeout = time_limit(function, task)
+        kwargs = {**task.kwargs, CONTEXT_NAME: TaskContext(task, run, slot)} if function.wants_context else task.kwargs
         try:
-            slot.begin(delivery, timeout)
+            slot.begin(run, timeout)
             try:
                 result = function.function(*task.args, **kwargs)
             finally:
@@ -113,7 +147,7 @@ class Executor:
                 return Outcome(
                     OutcomeKind.FAILED, reason=Reason.REJECTED, error=f"arguments do not fit {task.name}: {misfit}"
                 )
-            return self._judge(function, task, delivery.attempt, error, timeout)
+            return self._judge(function, task, run.attempt, error, timeout)
 
     def _encode(self, task: Task, result: Any) -> Outcome:
         try:
@@ -138,9 +172,48 @@ class Executor:
             return Outcome(OutcomeKind.RETRY, reason=reason, error=text, traceback=trace, delay=policy.pause(attempt))
         return Outcome(OutcomeKind.FAILED, reason=reason, error=text, traceback=trace)
 
+    def _timed_out(self, function: TaskFunction, task: Task, run: Run, how: str) -> Outcome:
+        """What follows when a run did not even heed the error that its time limit raised in it."""
+        timeout = time_limit(function, task) or 0.0
+        outcome = self._judge(function, task, run.attempt, TaskTimeout(), timeout)
+        return replace(outcome, error=f"{outcome.error}; {how}", traceback="")
+
     def _policy(self, function: TaskFunction, task: Task) -> RetryPolicy:
         retries = next(n for n in (task.retries, function.retries, self._settings.retries) if n is not None)
         return RetryPolicy(retries, self._settings.retry_backoff, self._settings.retry_backoff_max, function.no_retry)
+
+
+class ChildExecutor(Executor):
+    """Has the tasks run in the slots' child processes, where an Executor runs them."""
+
+    def _run(self, function: TaskFunction, task: Task, run: Run, slot: Slot[Any]) -> Outcome:
+        assert isinstance(slot, ProcessSlot)
+        slot.begin(run, time_limit(function, task))
+        try:
+            answer = slot.ask(task, run.attempt, run.fence)
+            assert isinstance(answer, Outcome)
+            return answer
+        except ChildDied as death:
+            if not slot.dropped and slot.killed_for is None:
+                logger.warning("task %s (%s): its process %s", task.name, task.id, death)
+            return self._after_death(function, task, run, slot.killed_for, str(death))
+        finally:
+            slot.end()
+
+    def _after_death(
+        self, function: TaskFunction, task: Task, run: Run, killed_for: type[Exception] | None, ending: str
+    ) -> Outcome:
+        """The child was killed for what its task did not heed; else the task is held to have killed it."""
+        if killed_for is TaskCancelled:
+            return Outcome(OutcomeKind.CANCELLED, error="cancelled while it ran; its process was killed")
+        if killed_for is TaskTimeout:
+            return self._timed_out(function, task, run, "its process was killed")
+        return Outcome(OutcomeKind.LOST, reason=Reason.WORKER_LOST, error=f"its process {ending}")
+
+
+def time_limit(function: TaskFunction, task: Task) -> float | None:
+    """Seconds one attempt may run: the submit's word, else the function's."""
+    return function.timeout if task.timeout is None else task.timeout
 
 
 def describe(error: BaseException) -> str:

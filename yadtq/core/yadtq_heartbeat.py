@@ -13,7 +13,7 @@ from typing import Any
 
 from yadtq.core.yadtq_delivery import Delivery
 from yadtq.core.yadtq_lease import Abandoned, Lease
-from yadtq.core.yadtq_pools import ThreadPool
+from yadtq.core.yadtq_pools import Pool
 from yadtq.core.yadtq_result_db import ResultStore
 
 logger = logging.getLogger(__name__)
@@ -32,6 +32,7 @@ class About:
     version: str
     queues: tuple[str, ...]
     concurrency: int
+    pool: str
     functions: list[dict[str, Any]]
     pid: int = field(default_factory=os.getpid)
     started: float = field(default_factory=time.time)
@@ -44,7 +45,7 @@ class Heartbeat:
         self,
         store: ResultStore,
         lease: Lease,
-        pool: ThreadPool[Delivery],
+        pool: Pool[Delivery, Any],
         about: About,
         state: Callable[[], dict[str, Any]],
         fenced: Callable[[str], None],
@@ -87,7 +88,7 @@ class Heartbeat:
     def message(self, *, known: bool = False) -> tuple[str, str, int, list[str]]:
         """What a beat carries: about ('' where it is known), state, slots, tokens held."""
         running = [delivery.task.id for delivery in self._pool.running() if delivery.task is not None]
-        state = json.dumps({"running": running[:MAX_SHOWN], **self._state()})
+        state = json.dumps({"running": running[:MAX_SHOWN], "stuck": self._pool.stuck, **self._state()})
         return ("" if known else self._about, state, len(self._pool.slots), list(self._lease.held))
 
     def _cancel(self, ids: set[str]) -> None:

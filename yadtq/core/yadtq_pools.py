@@ -1,7 +1,8 @@
-"""Where tasks run: a pool of threads that take runs in the order of their tokens.
+"""Where tasks run: slots that take runs in the order of their tokens, here as threads of this process.
 
 A running task is stopped by raising an error inside its thread (CPython's PyThreadState_SetAsyncExc); it is
-delivered at the next bytecode, so a task blocked in a system call hears it when that call returns.
+delivered at the next bytecode, so a task blocked in a system call hears it when that call returns. One that
+has not ended some time after its limit is given up: its thread is left alone, and another takes its place.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import logging
 import queue
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from yadtq.errors import TaskCancelled, TaskTimeout
 
@@ -24,60 +26,99 @@ WATCH_EVERY = 0.1  # seconds between two looks at time limits
 
 
 class Slot(Generic[R]):
-    """One thread's present run."""
+    """The present run of one thread."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.run: R | None = None
         self.thread_id = 0
         self.deadline: float | None = None  # monotonic seconds
+        self.told_at: float | None = None  # when an error was raised in the run: at most one is
         self.cancelled = False
-        self._told = False  # at most one error is raised in a run
+        self.dropped = False  # nobody waits for this run's outcome any more
 
     def begin(self, run: R, timeout: float | None) -> None:
         with self.lock:
             self.run = run
             self.deadline = time.monotonic() + timeout if timeout else None
-            self.cancelled = self._told = False
+            self.cancelled = self.dropped = False
+            self.told_at = None
 
     def end(self) -> None:
+        """The run is over: from here on nothing is raised in it. Ending twice is fine."""
         with self.lock:
             self.run = None
             self.deadline = None
+            if self.told_at is not None:
+                self._take_back()
 
     def interrupt(self, run: R, error: type[Exception]) -> None:
         """Raise ``error`` in the run, unless it has ended meanwhile."""
         with self.lock:
-            if self.run is run and not self._told:
-                self._told = True
+            if self.run is run and self.told_at is None:
+                self.told_at = time.monotonic()
                 self.cancelled = error is TaskCancelled
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.thread_id), ctypes.py_object(error))
+                self._raise(error)
+
+    def drop(self, run: R) -> bool:
+        """Want no outcome of the run any more; False if it has ended meanwhile."""
+        with self.lock:
+            if self.run is not run:
+                return False
+            self.dropped = True
+            return True
+
+    def _raise(self, error: type[Exception]) -> None:
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.thread_id), ctypes.py_object(error))
+
+    def _take_back(self) -> None:
+        """An error that was not delivered before the end must not hit what comes after it."""
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.thread_id), None)
 
 
-class ThreadPool(Generic[R]):
-    """Runs what it is given on ``size`` threads; ``execute`` gets the run and its slot and must not raise."""
+S = TypeVar("S", bound=Slot[Any])
 
-    def __init__(self, size: int, execute: Callable[[R, Slot[R]], None]) -> None:
+
+class Pool(ABC, Generic[R, S]):
+    """Runs what it is given on ``size`` slots; ``execute`` gets the run and its slot and must not raise."""
+
+    def __init__(self, size: int, execute: Callable[[R, S], None], grace: float) -> None:
+        self.size = size
         self._execute = execute
+        self._grace = grace  # seconds a run may take to end once an error was raised in it
         self._todo: queue.SimpleQueue[R | None] = queue.SimpleQueue()
-        self.slots: list[Slot[R]] = [Slot() for _ in range(size)]
+        self.slots: list[S] = []
         self._threads: list[threading.Thread] = []
-        self._watcher: threading.Thread | None = None
         self._stopped = threading.Event()
+        self._lock = threading.Lock()  # for the list of slots
 
     def start(self) -> None:
-        for number, slot in enumerate(self.slots):
-            thread = threading.Thread(target=self._work, args=(slot,), name=f"yadtq-task-{number}", daemon=True)
-            thread.start()
-            self._threads.append(thread)
-        self._watcher = threading.Thread(target=self._watch, name="yadtq-time-limits", daemon=True)
-        self._watcher.start()
+        with self._lock:
+            self.slots += [self._start_slot() for _ in range(self.size)]
+        threading.Thread(target=self._watch, name="yadtq-time-limits", daemon=True).start()
+
+    def wait_ready(self, given_up: Callable[[], bool]) -> None:
+        """Return when tasks can be run, or when ``given_up()``.
+
+        Raises:
+            ConfigError: they never can.
+        """
+
+    @property
+    def capacity(self) -> int:
+        """How many runs it can work at now."""
+        return len(self.slots)
+
+    @property
+    def stuck(self) -> int:
+        """How many threads are lost to runs that do not end."""
+        return 0
 
     def put(self, run: R) -> None:
         self._todo.put(run)
 
     def waiting(self) -> list[R]:
-        """Take back what no thread has begun."""
+        """Take back what has not begun."""
         found: list[R] = []
         while True:
             try:
@@ -89,20 +130,73 @@ class ThreadPool(Generic[R]):
 
     def running(self) -> list[R]:
         """The runs under way."""
-        return [run for slot in self.slots if (run := slot.run) is not None]
+        return [run for slot in list(self.slots) if (run := slot.run) is not None]
 
     def cancel(self, wanted: Callable[[R], bool]) -> None:
         """Raise TaskCancelled in the runs that are wanted."""
-        for slot in self.slots:
+        for slot in list(self.slots):
             run = slot.run
             if run is not None and wanted(run):
                 slot.interrupt(run, TaskCancelled)
 
+    def abandon(self) -> None:
+        """Want no outcome any more of what runs now: it was handed back."""
+        for slot in list(self.slots):
+            run = slot.run
+            if run is not None:
+                slot.drop(run)
+
     def stop(self) -> None:
-        """Threads end after their present run; stopping twice is fine."""
+        """Slots end after their present run; stopping twice is fine."""
         self._stopped.set()
         for _ in self._threads:
             self._todo.put(None)
+
+    def _start_slot(self) -> S:
+        slot = self._new_slot()
+        name = f"yadtq-task-{len(self._threads)}"
+        thread = threading.Thread(target=self._work, args=(slot,), name=name, daemon=True)
+        thread.start()
+        self._threads.append(thread)
+        return slot
+
+    def _watch(self) -> None:
+        while not self._stopped.wait(WATCH_EVERY):
+            now = time.monotonic()
+            for slot in list(self.slots):
+                run, deadline = slot.run, slot.deadline
+                if run is not None and deadline is not None and deadline <= now:
+                    slot.interrupt(run, TaskTimeout)
+                self._look_after(slot, run, now)
+
+    @abstractmethod
+    def _new_slot(self) -> S: ...
+
+    @abstractmethod
+    def _work(self, slot: S) -> None:
+        """What a slot's thread does until the pool stops."""
+
+    @abstractmethod
+    def _look_after(self, slot: S, run: R | None, now: float) -> None:
+        """Ten times a second: deal with what did not end when it was told to."""
+
+
+class ThreadPool(Pool[R, Slot[R]]):
+    """Runs on threads. A hung one is given up and replaced, as often as the pool has slots."""
+
+    def __init__(
+        self, size: int, execute: Callable[[R, Slot[R]], None], given_up: Callable[[R], None], grace: float
+    ) -> None:
+        super().__init__(size, execute, grace)
+        self._given_up = given_up  # told of a run whose thread was given up
+        self._stuck = 0
+
+    @property
+    def stuck(self) -> int:
+        return self._stuck
+
+    def _new_slot(self) -> Slot[R]:
+        return Slot()
 
     def _work(self, slot: Slot[R]) -> None:
         slot.thread_id = threading.get_ident()
@@ -115,11 +209,30 @@ class ThreadPool(Generic[R]):
             except (TaskCancelled, TaskTimeout):
                 # Raised for a run just as it ended: its outcome is already handed on.
                 logger.debug("a stop came after the run had ended")
+            if slot.dropped and slot not in self.slots:
+                new = self._come_back()
+                if new is None:
+                    return
+                slot = new
 
-    def _watch(self) -> None:
-        while not self._stopped.wait(WATCH_EVERY):
-            now = time.monotonic()
-            for slot in self.slots:
-                run, deadline = slot.run, slot.deadline
-                if run is not None and deadline is not None and deadline <= now:
-                    slot.interrupt(run, TaskTimeout)
+    def _look_after(self, slot: Slot[R], run: R | None, now: float) -> None:
+        deadline = slot.deadline
+        if run is None or deadline is None or deadline + self._grace > now or not slot.drop(run):
+            return
+        with self._lock:
+            self._stuck += 1
+            self.slots.remove(slot)
+            if self._stuck <= self.size:
+                self.slots.append(self._start_slot())
+        self._given_up(run)
+
+    def _come_back(self) -> Slot[R] | None:
+        """A thread that was given up has returned; it serves again where it was not replaced."""
+        with self._lock:
+            self._stuck -= 1
+            if len(self.slots) >= self.size:
+                return None
+            slot: Slot[R] = Slot()
+            slot.thread_id = threading.get_ident()
+            self.slots.append(slot)
+            return slot

@@ -39,7 +39,7 @@ class Reason(str, Enum):
 
     ERROR = "error"  # it raised, or its result was not JSON
     TIMEOUT = "timeout"  # its time limit passed
-    WORKER_LOST = "worker_lost"  # three workers died running it
+    WORKER_LOST = "worker_lost"  # three workers, or child processes, died running it
     UNKNOWN_TASK = "unknown_task"  # no worker knows its name
     REJECTED = "rejected"  # its arguments do not fit the function
 
@@ -109,6 +109,7 @@ class OutcomeKind(str, Enum):
     FAILED = "failed"
     HANDBACK = "handback"  # this worker does not know the task; no attempt counted
     CANCELLED = "cancelled"  # it stopped because a person asked
+    LOST = "lost"  # it killed the child process that ran it; no attempt counted
 
     def __str__(self) -> str:
         return self.value
@@ -138,7 +139,7 @@ class TaskResult:
     reason: str | None = None  # of a failed one: a word of Reason
     error: str | None = None  # the last error in one line, also while retrying
     attempts: int = 0  # runs begun, without hand-backs and lost workers' redeliveries
-    lost: int = 0  # workers that died running it
+    lost: int = 0  # workers and child processes that died running it
     worker: str | None = None  # the one that runs or last ran it
     args_preview: str = ""  # arguments in short, for people
     cancel_requested: bool = False

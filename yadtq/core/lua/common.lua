@@ -151,6 +151,15 @@ local function give_back(id, row, ttl, ...)
   end
 end
 
+-- A run that died with its process: queued again, and failed after the third death.
+local function survive(id, row, lost, failed_ttl, tombstone_ttl, error)
+  if lost >= 3 and not row.cancel then
+    end_without_result(id, row.queue, 'processing', 'failed', failed_ttl, 'lost', lost, 'reason', 'worker_lost', 'error', error)
+  else
+    give_back(id, row, tombstone_ttl, 'lost', lost)
+  end
+end
+
 local function inc_of(token) return token and string.match(token, '^(.*):%d+$') or '' end
 
 local function read_running(id)

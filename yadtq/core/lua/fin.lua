@@ -1,6 +1,6 @@
 -- Write down how runs ended. Only the run that holds the row may end it; a lost reply is answered by sending the same again.
 -- ARGV: incarnation, result ttl s, failed ttl s, tombstone ttl s, most bytes of an envelope kept after success, hand-back unit ms,
---       then per run: id, token, kind (success|retry|failed|handback|cancelled), result or error in short, result in full or '',
+--       then per run: id, token, kind (success|retry|failed|handback|cancelled|lost), result or error in short, result in full or '',
 --       reason, delay ms, history entry or ''
 -- Reply: per run OK or FENCED
 local inc = ARGV[1]
@@ -43,9 +43,8 @@ local function finish(id, token, kind, short, whole, reason, delay, entry)
   local key = row_key(id)
   local r = redis.call('HMGET', key, 'status', 'token', 'gen', 'queue', 'cancel', 'attempt', 'args', 'lost', 'handbacks')
   if r[2] ~= token then return 'FENCED' end
-  if TERMINAL[r[1]] or r[1] == 'retrying' then return 'OK' end -- the same outcome again, after a lost reply
-  if r[1] ~= 'processing' then return 'FENCED' end
-  local row = {gen = tonumber(r[3]), queue = r[4], attempt = tonumber(r[6] or 1), args = r[7], lost = r[8], handbacks = r[9]}
+  if r[1] ~= 'processing' then return 'OK' end -- the same outcome again, after a lost reply
+  local row = {gen = tonumber(r[3]), queue = r[4], attempt = tonumber(r[6] or 1), args = r[7], lost = r[8], handbacks = r[9], inc = inc}
   ended[#ended + 1] = id
   if entry ~= '' then add_history(id, entry) end
   if kind == 'success' then
@@ -56,6 +55,9 @@ local function finish(id, token, kind, short, whole, reason, delay, entry)
     wait_for_retry(id, key, row, tonumber(delay), 'error', short)
   elseif kind == 'handback' then
     hand_back(id, key, row, short, tonumber(r[9] or 0))
+  elseif kind == 'lost' then
+    survive(id, row, tonumber(row.lost or 0) + 1, ARGV[3], ARGV[4], 'three runs died; the last: ' .. short)
+    redis.call('HSET', key, 'token', token) -- kept, so that the same outcome is known when it comes again
   else
     end_without_result(id, row.queue, 'processing', 'failed', ARGV[3], 'reason', reason, 'error', short)
   end

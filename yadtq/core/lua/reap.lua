@@ -21,11 +21,7 @@ local function move_on(inc)
     local lost = i <= slots and row.lost + 1 or row.lost
     local entry = cjson.encode({attempt = row.attempt, worker = row.worker, started = row.started, finished = NOW, outcome = 'lost', error = 'the worker stopped answering'})
     add_history(row.id, entry)
-    if lost >= 3 and not row.cancel then
-      end_without_result(row.id, row.queue, 'processing', 'failed', ARGV[6], 'lost', lost, 'reason', 'worker_lost', 'error', 'three workers died running it')
-    else
-      give_back(row.id, row, ARGV[5], 'lost', lost)
-    end
+    survive(row.id, row, lost, ARGV[6], ARGV[5], 'three workers died running it')
   end
   redis.call('DEL', P .. 'run:' .. inc)
 end

@@ -86,6 +86,8 @@ class WorkerInfo:
     stopped: bool  # it took leave
     done: int
     failed: int
+    pool: str = "thread"
+    stuck: int = 0  # threads lost to tasks that did not end when their time was over
     functions: list[FunctionInfo] = field(default_factory=list)
 
 

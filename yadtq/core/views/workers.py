@@ -64,6 +64,8 @@ class WorkerReads(Reads):
             stopped=b"stopped" in row,
             done=state.get("done", 0),
             failed=state.get("failed", 0),
+            pool=about.get("pool", "thread"),
+            stuck=state.get("stuck", 0),
             functions=[_function(entry, list(about["queues"])) for entry in about["functions"]],
         )
 

@@ -1,0 +1,260 @@
+"""Where tasks run: child processes, one task at a time in each, so that a crash costs the task that caused it alone.
+
+Each slot is a thread with a child of its own. The thread hands a task over, waits for the outcome, and knows
+whose death it sees. Children are fresh interpreters: they share no connection and no lock with the worker. The
+child's side of the talk is yadtq_child.py.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import os
+import pickle
+import signal
+import socket
+import struct
+import subprocess
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any, Generic, TypeVar
+
+from yadtq.core.yadtq_pools import Pool, Slot
+from yadtq.core.yadtq_task import Task
+from yadtq.errors import ConfigError, TaskCancelled, TaskTimeout
+
+logger = logging.getLogger(__name__)
+
+R = TypeVar("R")
+
+STOP_SIGNAL = signal.SIGUSR1  # tells a child to read its control pipe
+WISH = struct.Struct(
+    "=Q?"
+)  # what the control pipe carries: a job's number, and whether it is cancelled (else: too long)
+LONGEST_PAUSE = 30.0  # seconds between two starts of a child that does not come up
+CLOSE_WITHIN = 2.0  # seconds a child may take to end by itself
+
+
+@dataclass(frozen=True)
+class Job:
+    """A task handed to a child."""
+
+    number: int
+    task: Task
+    attempt: int
+    fence: int
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How a child is started, and the first thing it is sent."""
+
+    command: Sequence[str]  # two file descriptors are appended: the talk and the control pipe
+    load: bytes
+
+
+class ChildDied(Exception):
+    """The child ended before it answered; the text says how."""
+
+
+class Child:
+    """One child process and the ways to it.
+
+    Raises:
+        ConfigError: it cannot load the task functions.
+        ChildDied: it ended before it was ready.
+    """
+
+    def __init__(self, launch: Launch) -> None:
+        self._socket, theirs = socket.socketpair()
+        control, self._control = os.pipe()
+        os.set_blocking(self._control, False)
+        self._talk: Connection[Any, Any] = Connection(os.dup(self._socket.fileno()))
+        try:
+            self._process = subprocess.Popen(
+                [*launch.command, str(theirs.fileno()), str(control)],
+                pass_fds=(theirs.fileno(), control),
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,  # what a task starts goes with it; the terminal's Ctrl-C is for the worker
+            )
+        finally:
+            theirs.close()
+            os.close(control)
+        refusal = self.ask(launch.load)
+        if refusal:
+            self.close()
+            raise ConfigError(refusal.decode())
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def ask(self, data: bytes) -> bytes:
+        """Send, and wait for the answer; raises ChildDied."""
+        try:
+            self._talk.send_bytes(data)
+            return self._talk.recv_bytes()
+        except (EOFError, OSError) as error:
+            raise ChildDied(self._how_it_ended()) from error
+
+    def tell(self, number: int, *, cancelled: bool) -> None:
+        """Have an error raised in this job, if the child is at it."""
+        with contextlib.suppress(OSError):  # it has just died: its slot will see
+            os.write(self._control, WISH.pack(number, cancelled))
+            self._process.send_signal(STOP_SIGNAL)
+
+    def hang_up(self) -> None:
+        """End the talk: who waits for an answer is told, although a process the child left behind still holds the line."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def kill(self) -> None:
+        """End it, and what its task has started, at once."""
+        if self.alive:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
+    def close(self) -> None:
+        """Let it end by itself, then kill it; closing twice is fine."""
+        self.hang_up()
+        self._wait(CLOSE_WITHIN)
+        self._talk.close()
+        self._socket.close()
+        if self._control >= 0:
+            os.close(self._control)
+            self._control = -1
+
+    def _how_it_ended(self) -> str:
+        return ending(self._wait(CLOSE_WITHIN))
+
+    def _wait(self, seconds: float) -> int:
+        try:
+            return self._process.wait(seconds)
+        except subprocess.TimeoutExpired:  # it has closed the line and goes on
+            self.kill()
+            return self._process.wait()
+
+
+class ProcessSlot(Slot[R], Generic[R]):
+    """A thread's present run, which happens in the child."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.child: Child | None = None
+        self.killed_for: type[Exception] | None = None
+        self._numbers = itertools.count(1)
+        self._number = 0
+
+    def begin(self, run: R, timeout: float | None) -> None:
+        self._number = next(self._numbers)
+        self.killed_for = None
+        super().begin(run, timeout)
+
+    def ask(self, task: Task, attempt: int, fence: int) -> Any:
+        """The outcome of the task, from the child; raises ChildDied."""
+        child = self.child
+        assert child is not None  # a slot without one takes no run
+        job = Job(self._number, task, attempt, fence)
+        return pickle.loads(child.ask(pickle.dumps(job)))  # noqa: S301 -- our own child, on a line of our own
+
+    def kill(self, run: R, reason: type[Exception] | None) -> None:
+        """Kill the child that is at this run, unless it has ended meanwhile."""
+        with self.lock:
+            if self.run is run and self.child is not None:
+                self.killed_for = reason
+                self.child.kill()
+
+    def _raise(self, error: type[Exception]) -> None:
+        if self.child is not None:
+            self.child.tell(self._number, cancelled=error is TaskCancelled)
+
+    def _take_back(self) -> None:
+        """Nothing to do: the child minds only the number of the job it is at."""
+
+
+class ProcessPool(Pool[R, ProcessSlot[R]]):
+    """Runs in child processes, which are reused. One that dies is replaced."""
+
+    def __init__(self, size: int, execute: Callable[[R, ProcessSlot[R]], None], launch: Launch, grace: float) -> None:
+        super().__init__(size, execute, grace)
+        self._launch = launch
+        self._settled = threading.Event()  # the first child is ready, or cannot be had
+        self._refusal: ConfigError | None = None
+
+    @property
+    def capacity(self) -> int:
+        return sum(slot.child is not None for slot in self.slots)
+
+    def wait_ready(self, given_up: Callable[[], bool]) -> None:
+        while not self._settled.wait(0.1) and not given_up():
+            pass
+        if self._refusal is not None:
+            raise self._refusal
+
+    def abandon(self) -> None:
+        """Kill what runs: another worker will begin it again."""
+        super().abandon()
+        for slot in self.slots:
+            run = slot.run
+            if run is not None:
+                slot.kill(run, None)
+
+    def stop(self) -> None:
+        """End all children, those at work as well; returns when they are gone."""
+        self.abandon()
+        super().stop()
+        for thread in self._threads:
+            thread.join(CLOSE_WITHIN + 1.0)
+
+    def _new_slot(self) -> ProcessSlot[R]:
+        return ProcessSlot()
+
+    def _work(self, slot: ProcessSlot[R]) -> None:
+        # A new child is awaited before a run is taken, and looked at once more where one was long waited for.
+        while self._revive(slot) and (run := self._todo.get()) is not None and self._revive(slot):
+            self._execute(run, slot)
+        if slot.child is not None:
+            slot.child.close()
+
+    def _revive(self, slot: ProcessSlot[R]) -> bool:
+        """Give the slot a living child; False when the pool stops first, or no child can ever be had."""
+        if slot.child is not None and slot.child.alive:
+            return True
+        if slot.child is not None:
+            slot.child.close()
+            slot.child = None
+        pause = 0.5
+        while not self._stopped.is_set():
+            try:
+                slot.child = Child(self._launch)
+                self._settled.set()
+                return True
+            except ConfigError as error:
+                if not self._settled.is_set():
+                    self._refusal = error
+                    self._settled.set()
+                    return False
+                logger.error("%s; tried again in %g s", error, pause)
+            except (ChildDied, OSError) as error:
+                logger.error("a task process could not be started: it %s; tried again in %g s", error, pause)
+            self._stopped.wait(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+        return False
+
+    def _look_after(self, slot: ProcessSlot[R], run: R | None, now: float) -> None:
+        if slot.child is not None and run is not None and not slot.child.alive:
+            slot.child.hang_up()
+        if run is not None and slot.told_at is not None and slot.told_at + self._grace <= now:
+            slot.kill(run, TaskCancelled if slot.cancelled else TaskTimeout)
+
+
+def ending(code: int) -> str:
+    """How a process ended, by its exit code."""
+    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
