@@ -21,6 +21,7 @@ from tests.model.world import World
 from yadtq import DoNotRetry, TaskClient, TaskWorker
 from yadtq.core.yadtq_delivery import Delivery
 from yadtq.core.yadtq_lease import Abandoned
+from yadtq.core.yadtq_pools import Slot
 from yadtq.core.yadtq_publisher import Publisher
 from yadtq.core.yadtq_result_db import ClaimItem, Reply, ResultStore, Unanswered
 from yadtq.errors import ResultStoreUnavailable, TaskCancelled
@@ -132,6 +133,7 @@ class Member:
         handlers = {"work": self._work, **({"rare": self._work} if knows_all else {})}
         self.worker = TaskWorker(self.broker, Line(fleet, self), handlers, concurrency=SLOTS, name=name, grace=2.0)
         self.worker._lease.abandon = Patience(fleet.wait)  # type: ignore[assignment]
+        self.worker._pool.slots += [Slot() for _ in range(SLOTS)]  # without their threads
         step_by_step(self.worker._publisher)
         assert self.worker._connect()
         self.consumer: Any = self.worker._consumer
@@ -183,7 +185,8 @@ class Member:
         if self.begun:
             delivery, slot = self.begun.pop(0)
             self.token, self.how = delivery.token, "cancelled" if slot.cancelled else self.how
-            self.worker._pool._execute(delivery, slot)
+            if not slot.dropped:
+                self.worker._pool._execute(delivery, slot)
             slot.end()
             self.how = "ok"
 

@@ -198,8 +198,9 @@ class Model:
         covered = row.gen == item.gen and row.envelope is not None and row.inc in self.online
         return f"BUSY:{now - row.started}" if covered else "BUSY"
 
-    def rebuild(self, task_id: str, queue: str, gen: int, envelope: str) -> None:
+    def rebuild(self, now: int, task_id: str, queue: str, gen: int, envelope: str) -> None:
         if task_id not in self.rows:
+            self.outbox[task_id] = now + RECHECK  # the caller may die before it claims
             self.rows[task_id] = Row(queue, "queued", gen, envelope=envelope)
 
     def finish(self, now: int, task_id: str, token: str, kind: str, whole: bool, noted: bool, delay: int) -> str:

@@ -244,7 +244,7 @@ class Moves(RuleBasedStateMachine):
         ]
         self.world.rebuild(rows)
         for run in lost:
-            self.model.rebuild(run.record.id, run.record.queue, run.record.gen, run.record.envelope)
+            self.model.rebuild(self.now, run.record.id, run.record.queue, run.record.gen, run.record.envelope)
         assert "LOST" not in self._ask(inc, batch, reasserts)
 
     def _ask(self, inc: str, batch: list[Run], reasserts: bool) -> list[str]:

@@ -170,6 +170,14 @@ def test_who_claims_before_its_first_beat_is_missed_all_the_same(world: World) -
     assert world.picture().rows["a"]["status"] == "queued"
 
 
+def test_a_rebuilt_task_does_not_depend_on_who_rebuilt_it(world: World) -> None:
+    """It ran long, so its record is committed; its worker dies between making the row again and claiming it."""
+    world.rebuild([("a", 1, "add", "default", world.time_ms(), "", b"envelope", "", "1")])
+    assert world.sweep(10).items == []
+    world.pass_time(21_000)
+    assert [item.decode() for item in world.sweep(10).items[:2]] == ["a", "1"]
+
+
 def test_nobody_who_was_away_calls_others_dead(world: World) -> None:
     beat(world, "a")
     beat(world, "b")

@@ -32,7 +32,7 @@ class WorkerMoves(Moves):
 
     def rebuild(self, rows: Iterable[tuple[Any, ...]]) -> Reply:
         """Rows lost with Redis: (id, gen, name, queue, record time ms, expires ms or "", envelope, args JSON, preview)."""
-        return self.run("rebuild", *flat(rows))
+        return self.run("rebuild", self._recheck, *flat(rows))
 
     def finish(self, inc: str, runs: Iterable[tuple[Any, ...]]) -> Reply:
         """Ended runs: (id, token, kind, short, whole, reason, delay ms, history entry)."""
