@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from typing import Any, get_type_hints
 from urllib.parse import quote, urlsplit
 
+from yadtq.config_servers import check_servers
 from yadtq.errors import ConfigError
 
 ENV_PREFIX = "YADTQ_"
 POOLS = ("thread", "process")
-_PARTS_OF_URL = {"redis_host", "redis_port", "redis_db", "redis_username", "redis_password"}
+_PARTS_OF_URL = {"redis_host", "redis_port", "redis_db", "redis_username", "redis_password", "redis_ssl"}
 
 
 def _setting(default: Any, help_text: str, *, secret: bool = False) -> Any:
@@ -38,8 +39,11 @@ class Settings:
     kafka_username: str | None = _setting(None, "user name for SASL")
     kafka_password: str | None = _setting(None, "password for SASL", secret=True)
     kafka_ssl_cafile: str | None = _setting(
-        None, "file with the CA certificates that Kafka's certificate must chain to"
+        None, "file with the CA certificates that Kafka's certificate must chain to; default: those of the system"
     )
+    kafka_ssl_certfile: str | None = _setting(None, "file with the client's certificate, where Kafka wants one (PEM)")
+    kafka_ssl_keyfile: str | None = _setting(None, "file with its key, unless kafka_ssl_certfile holds it (PEM)")
+    kafka_ssl_key_password: str | None = _setting(None, "password of that key", secret=True)
     topic: str = _setting("yadtq_tasks", "topic of the default queue; other queues use <topic>.<queue>")
     dead_topic: str = _setting("yadtq_dead", "topic for records that cannot be trusted or read")
     group_id: str = _setting("yadtq", "Kafka consumer group of the workers")
@@ -53,7 +57,13 @@ class Settings:
     redis_db: int = _setting(0, "Redis database number")
     redis_username: str | None = _setting(None, "Redis ACL user")
     redis_password: str | None = _setting(None, "Redis password", secret=True)
-    redis_ssl_cafile: str | None = _setting(None, "file with the CA certificates for rediss://")
+    redis_ssl: bool = _setting(False, "TLS to redis_host; in redis_url, rediss:// says it")
+    redis_ssl_cafile: str | None = _setting(
+        None, "file with the CA certificates that Redis' certificate must chain to; default: those of the system"
+    )
+    redis_ssl_certfile: str | None = _setting(None, "file with the client's certificate, where Redis wants one (PEM)")
+    redis_ssl_keyfile: str | None = _setting(None, "file with its key, unless redis_ssl_certfile holds it (PEM)")
+    redis_ssl_key_password: str | None = _setting(None, "password of that key", secret=True)
     redis_prefix: str = _setting("yadtq:", "what every Redis key begins with")
     signing_keys: tuple[str, ...] = _setting((), "ID:SECRET, comma separated; the first signs, all verify", secret=True)
     signing: str = _setting("auto", "auto (required unless Kafka is on loopback), required, or off (loopback only)")
@@ -103,7 +113,18 @@ class Settings:
         login = ""
         if self.redis_username or self.redis_password:
             login = f"{quote(self.redis_username or '', safe='')}:{quote(self.redis_password or '', safe='')}@"
-        return f"redis://{login}{self.redis_host}:{self.redis_port}/{self.redis_db}"
+        scheme = "rediss" if self.redis_ssl else "redis"
+        return f"{scheme}://{login}{self.redis_host}:{self.redis_port}/{self.redis_db}"
+
+    @property
+    def redis_tls(self) -> bool:
+        """Whether Redis is spoken to in TLS."""
+        return self.redis_location.startswith("rediss:")
+
+    @property
+    def kafka_tls(self) -> bool:
+        """Whether Kafka is spoken to in TLS."""
+        return self.kafka_security_protocol.endswith("SSL")
 
     @property
     def kafka_address(self) -> str:
@@ -230,7 +251,7 @@ def _check(settings: Settings) -> None:
     for name in ("redis_port", "web_port"):
         if not 0 < getattr(settings, name) < 65_536:
             raise ConfigError(f"{name} must be between 1 and 65535, not {getattr(settings, name)}")
-    _check_places(settings)
+    check_servers(settings)
     if not settings.queues:
         raise ConfigError("queues is empty; a worker needs at least one queue")
     if settings.pool not in POOLS:
@@ -238,26 +259,6 @@ def _check(settings: Settings) -> None:
     if settings.log_level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
         raise ConfigError(f"log_level must be DEBUG, INFO, WARNING or ERROR, not {settings.log_level!r}")
     _check_signing(settings)
-
-
-def _check_places(settings: Settings) -> None:
-    if not settings.kafka_servers:
-        raise ConfigError("kafka_servers is empty; give at least one HOST:PORT")
-    for server in settings.kafka_servers:
-        if not server.rpartition(":")[0] or not server.rpartition(":")[2].isdigit():
-            raise ConfigError(f"kafka_servers holds {server!r}, which is not HOST:PORT")
-    if settings.redis_url is not None:
-        _check_redis_url(settings.redis_url)
-
-
-def _check_redis_url(url: str) -> None:
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in ("redis", "rediss", "unix") and parts.port != 0
-    except ValueError:  # a port that is no number; the error would repeat the URL's parts
-        usable = False
-    if not usable:
-        raise ConfigError("redis_url must be redis://HOST:PORT/DB, rediss://HOST:PORT/DB or unix:///PATH")
 
 
 def _check_signing(settings: Settings) -> None:

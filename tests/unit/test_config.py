@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +23,9 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "kafka_username": ("ann", "ann"),
     "kafka_password": (SECRET, SECRET),
     "kafka_ssl_cafile": ("ca.pem", "ca.pem"),
+    "kafka_ssl_certfile": ("me.pem", "me.pem"),
+    "kafka_ssl_keyfile": ("key.pem", "key.pem"),
+    "kafka_ssl_key_password": (SECRET, SECRET),
     "topic": ("jobs", "jobs"),
     "dead_topic": ("dead", "dead"),
     "group_id": ("team", "team"),
@@ -33,7 +37,11 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "redis_db": ("2", 2),
     "redis_username": ("bob", "bob"),
     "redis_password": (SECRET, SECRET),
+    "redis_ssl": ("on", True),
     "redis_ssl_cafile": ("ca.pem", "ca.pem"),
+    "redis_ssl_certfile": ("me.pem", "me.pem"),
+    "redis_ssl_keyfile": ("key.pem", "key.pem"),
+    "redis_ssl_key_password": (SECRET, SECRET),
     "redis_prefix": ("p:", "p:"),
     "signing_keys": (f"{KEY},k2:fedcba9876543210", (KEY, "k2:fedcba9876543210")),
     "signing": ("off", "off"),
@@ -61,6 +69,23 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "log_level": ("DEBUG", "DEBUG"),
 }
 
+# Settings that mean nothing alone, and what they need.
+LOGIN = {
+    "kafka_security_protocol": "SASL_SSL",
+    "kafka_sasl_mechanism": "SCRAM-SHA-512",
+    "kafka_username": "u",
+    "kafka_password": "p",
+}
+TLS = {
+    "kafka": {"kafka_security_protocol": "SSL", "kafka_ssl_certfile": "c.pem"},
+    "redis": {"redis_ssl": True, "redis_ssl_certfile": "c.pem"},
+}
+
+
+def beside(name: str) -> dict[str, Any]:
+    needed = LOGIN if name in LOGIN else TLS[name[:5]] if "_ssl_" in name else {}
+    return {other: value for other, value in needed.items() if other != name}
+
 
 def test_every_setting_is_tested_below() -> None:
     assert set(GIVEN) == set(FIELDS)
@@ -69,7 +94,7 @@ def test_every_setting_is_tested_below() -> None:
 @pytest.mark.parametrize("name", GIVEN)
 def test_a_setting_comes_from_its_variable(name: str) -> None:
     text, value = GIVEN[name]
-    found = getattr(load_settings({f"YADTQ_{name.upper()}": text}), name)
+    found = getattr(load_settings({f"YADTQ_{name.upper()}": text}, **beside(name)), name)
     assert (found, type(found)) == (value, type(value))
     assert found != FIELDS[name].default
 
@@ -77,11 +102,11 @@ def test_a_setting_comes_from_its_variable(name: str) -> None:
 @pytest.mark.parametrize("name", GIVEN)
 def test_an_argument_is_enough_and_wins(name: str) -> None:
     text, value = GIVEN[name]
-    assert getattr(load_settings({}, **{name: text}), name) == value
-    assert getattr(load_settings({}, **{name: value}), name) == value
+    assert getattr(load_settings({}, **beside(name), **{name: text}), name) == value
+    assert getattr(load_settings({}, **beside(name), **{name: value}), name) == value
     other = {"kafka_servers": "h:1", "redis_url": "redis://x:1/0", "signing_keys": "k9:0123456789abcdef"}
     environ = {f"YADTQ_{name.upper()}": other.get(name, "1")}
-    assert getattr(load_settings(environ, **{name: value}), name) == value
+    assert getattr(load_settings(environ, **beside(name), **{name: value}), name) == value
 
 
 def test_defaults_hold_without_anything_given() -> None:
@@ -144,6 +169,56 @@ def test_an_explicit_host_beats_the_environments_url() -> None:
 def test_an_explicit_url_beats_the_environments_host() -> None:
     found = load_settings({"YADTQ_REDIS_HOST": "h"}, redis_url="redis://cache:1/0")
     assert found.redis_location == "redis://cache:1/0"
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"kafka_security_protocol": "TLS"}, "kafka_security_protocol must be PLAINTEXT, SSL"),
+        ({"kafka_security_protocol": "SASL_SSL"}, "needs kafka_sasl_mechanism too"),
+        ({**LOGIN, "kafka_password": ""}, "needs kafka_password too"),
+        ({**LOGIN, "kafka_sasl_mechanism": "GSSAPI"}, "kafka_sasl_mechanism must be PLAIN, SCRAM-SHA-256"),
+        ({"kafka_username": "u"}, "kafka_username is set, but kafka_security_protocol=PLAINTEXT logs nobody in"),
+        ({**LOGIN, "kafka_security_protocol": "SSL"}, "kafka_sasl_mechanism is set, but .*=SSL"),
+        ({"kafka_ssl_cafile": "ca.pem"}, "kafka_ssl_cafile is set, but kafka_security_protocol is not SSL"),
+        (
+            {"kafka_security_protocol": "SSL", "kafka_ssl_keyfile": "key.pem"},
+            "kafka_ssl_keyfile is set without kafka_ssl_certfile",
+        ),
+        ({"redis_ssl_cafile": "ca.pem"}, "redis_ssl_cafile is set, but redis_ssl is off"),
+        ({"redis_url": "redis://h:1/0", "redis_ssl_cafile": "ca.pem"}, "does not begin with rediss://"),
+        ({"redis_url": "rediss://h:1/0", "redis_ssl": True}, "redis_url was given together with redis_ssl"),
+        ({"redis_ssl": True, "redis_ssl_key_password": "p"}, "set without redis_ssl_certfile"),
+    ],
+)
+def test_a_login_and_tls_are_given_whole(given: dict[str, Any], named: str) -> None:
+    with pytest.raises(ConfigError, match=named):
+        load_settings({}, **given)
+
+
+def test_a_url_and_the_single_settings_both_say_tls() -> None:
+    assert load_settings({}, redis_host="cache", redis_ssl=True).redis_location == "rediss://cache:6379/0"
+    assert load_settings({}, redis_url="rediss://cache:6380", redis_ssl_cafile="ca.pem").redis_tls
+
+
+@pytest.mark.parametrize("server", ["kafka", "redis"])
+@pytest.mark.parametrize("kind", ["cafile", "certfile", "keyfile"])
+def test_a_missing_file_is_named_before_anything_connects(server: str, kind: str, tmp_path: Path) -> None:
+    there = tmp_path / "there.pem"
+    there.write_text("no certificate")
+    files = {f"{server}_ssl_{other}": str(there) for other in ("cafile", "certfile", "keyfile")}
+    files[f"{server}_ssl_{kind}"] = str(tmp_path / "gone.pem")
+    tls = {"kafka": {"kafka_security_protocol": "SSL"}, "redis": {"redis_ssl": True}}[server]
+    with pytest.raises(ConfigError, match=rf"{server}_ssl_{kind}=.*gone.pem cannot be read: No such file"):
+        create_yadtq(**tls, **files)
+
+
+@pytest.mark.parametrize("kind", ["cafile", "certfile"])
+def test_a_file_without_a_certificate_is_named(kind: str, tmp_path: Path) -> None:
+    there = tmp_path / "there.pem"
+    there.write_text("no certificate")
+    with pytest.raises(ConfigError, match=f"kafka_ssl_{kind}.* no certificate in PEM form"):
+        create_yadtq(kafka_security_protocol="SSL", **{f"kafka_ssl_{kind}": str(there)})
 
 
 # -- values that cannot work -------------------------------------------------------------------------------------
@@ -265,13 +340,27 @@ def test_a_signing_key_has_an_id_and_a_long_secret(key: str) -> None:
 
 def test_what_is_secret_is_known() -> None:
     secret = {name for name, field in FIELDS.items() if field.metadata["secret"]}
-    assert secret == {"kafka_password", "redis_url", "redis_password", "signing_keys", "secret_key", "api_token"}
+    assert secret == {
+        "kafka_password",
+        "kafka_ssl_key_password",
+        "redis_url",
+        "redis_password",
+        "redis_ssl_key_password",
+        "signing_keys",
+        "secret_key",
+        "api_token",
+    }
 
 
 def test_settings_shown_tell_no_secret() -> None:
     given = {
+        **LOGIN,
         "kafka_password": SECRET,
-        "redis_url": f"redis://u:{SECRET}@h:1/0",
+        "kafka_ssl_certfile": "me.pem",
+        "kafka_ssl_key_password": SECRET,
+        "redis_url": f"rediss://u:{SECRET}@h:1/0",
+        "redis_ssl_certfile": "me.pem",
+        "redis_ssl_key_password": SECRET,
         "signing_keys": f"k1:{SECRET}",
         "secret_key": SECRET * 2,
         "api_token": SECRET,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,11 +18,14 @@ from kafka import (
     TopicPartition,
 )
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
-from kafka.errors import KafkaError, SaslAuthenticationFailedError, TopicAlreadyExistsError
+from kafka.errors import AuthorizationError, KafkaError, SaslAuthenticationFailedError, TopicAlreadyExistsError
+from kafka.net.sasl import get_sasl_mechanism
 
 from yadtq.config import Settings
 from yadtq.core.yadtq_codec import HEADER, Codec
+from yadtq.core.yadtq_knock import Refused, knock
 from yadtq.core.yadtq_task import DEFAULT_QUEUE, check_name
+from yadtq.core.yadtq_tls import tls_context, tls_trouble
 from yadtq.errors import BrokerUnavailable, InvalidName
 
 logger = logging.getLogger(__name__)
@@ -75,6 +77,7 @@ class Broker:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.codec = Codec(settings.signing_keys, settings.signing_required)
+        self._tls = tls_context(settings, "kafka") if settings.kafka_tls else None
         self._lock = threading.Lock()
         self._producer: KafkaProducer | None = None
         self._known_topics: set[str] = set()
@@ -100,33 +103,39 @@ class Broker:
     # -- clients -----------------------------------------------------------------------------------
 
     def _probe(self) -> None:
-        """Fail fast while nothing listens: each failed client of kafka-python leaves its thread and sockets behind."""
+        """Fail fast and say why: each failed client of kafka-python leaves its thread and sockets behind, and no reason."""
         for number, server in enumerate(self.settings.kafka_servers, 1):
             host, _, port = server.rpartition(":")
+            login = self._login()
+            mechanism = get_sasl_mechanism(login["sasl_mechanism"])(**login) if login else None
             try:
-                socket.create_connection((host.strip("[]"), int(port)), timeout=1).close()
+                knock(host.strip("[]"), int(port), self._tls, self.settings.kafka_sasl_mechanism, mechanism)
                 return
-            except OSError as error:
+            except (OSError, Refused) as error:
                 if number == len(self.settings.kafka_servers):
                     raise BrokerUnavailable(self._sentence(error)) from error
 
-    def _connection(self) -> dict[str, Any]:
+    def _login(self) -> dict[str, Any]:
         settings = self.settings
-        config: dict[str, Any] = {
-            "bootstrap_servers": list(settings.kafka_servers),
-            "security_protocol": settings.kafka_security_protocol,
+        if settings.kafka_sasl_mechanism is None:
+            return {}
+        return {
+            "sasl_mechanism": settings.kafka_sasl_mechanism,
+            "sasl_plain_username": settings.kafka_username,
+            "sasl_plain_password": settings.kafka_password,
+        }
+
+    def _connection(self) -> dict[str, Any]:
+        return {
+            "bootstrap_servers": list(self.settings.kafka_servers),
+            "security_protocol": self.settings.kafka_security_protocol,
+            "ssl_context": self._tls,
+            **self._login(),
             "reconnect_backoff_ms": 50,
             "reconnect_backoff_max_ms": 1000,
             "request_timeout_ms": 10_000,
             "bootstrap_timeout_ms": 3000,  # the default of 30 s leaves people waiting for the sentence
         }
-        if settings.kafka_sasl_mechanism:
-            config["sasl_mechanism"] = settings.kafka_sasl_mechanism
-            config["sasl_plain_username"] = settings.kafka_username
-            config["sasl_plain_password"] = settings.kafka_password
-        if settings.kafka_ssl_cafile:
-            config["ssl_cafile"] = settings.kafka_ssl_cafile
-        return config
 
     def _guard(self, call: Callable[[], T]) -> T:
         try:
@@ -136,6 +145,13 @@ class Broker:
 
     def _sentence(self, error: BaseException) -> str:
         where = f"Kafka at {self.settings.kafka_address}"
+        if isinstance(error, Refused):
+            return f"{where} {error}"
+        if trouble := tls_trouble(error, "kafka"):
+            return f"{where} {trouble}"
+        if isinstance(error, AuthorizationError):
+            who = self.settings.kafka_username or "this client"
+            return f"{where} does not allow {who} to do that; grant the rights listed in docs/security.md ({type(error).__name__}: {error})"
         if isinstance(error, SaslAuthenticationFailedError):
             return f"{where} refused the user name or password; check kafka_username, kafka_password and kafka_sasl_mechanism"
         return (

@@ -23,6 +23,7 @@ from yadtq.core.moves.base import Reply, seconds_to_ms
 from yadtq.core.moves.clients import ClientMoves, NewTask
 from yadtq.core.moves.keeper import KeeperMoves
 from yadtq.core.moves.workers import ClaimItem, WorkerMoves
+from yadtq.core.yadtq_tls import tls_context, tls_trouble
 from yadtq.errors import ResultStoreUnavailable
 
 __all__ = ["KEYS", "ClaimItem", "NewTask", "Reply", "ResultStore", "Unanswered", "seconds_to_ms"]
@@ -97,14 +98,13 @@ class ResultStore(ClientMoves, WorkerMoves, KeeperMoves):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self.prefix = settings.redis_prefix
-        tls = {"ssl_ca_certs": settings.redis_ssl_cafile} if settings.redis_ssl_cafile else {}
         self._pool = redis.ConnectionPool.from_url(
             settings.redis_location,
             socket_connect_timeout=CONNECT_TIMEOUT,
             socket_timeout=READ_TIMEOUT,
             socket_keepalive=True,
             retry=Retry(NoBackoff(), 0),
-            **tls,
+            **_tls_options(settings),
         )
         self.client: Any = redis.Redis(  # redis-py types replies as unions that fit no single call
             connection_pool=self._pool
@@ -196,6 +196,8 @@ class ResultStore(ClientMoves, WorkerMoves, KeeperMoves):
 
     def _sentence(self, error: BaseException) -> str:
         where = f"Redis at {self.settings.redis_address}"
+        if trouble := tls_trouble(error, "redis"):
+            return f"{where} {trouble}"
         if isinstance(error, AuthenticationError) or "WRONGPASS" in str(error) or "NOAUTH" in str(error):
             return f"{where} refused the user name or password; check redis_url, or redis_username and redis_password"
         if "used memory > 'maxmemory'" in str(error):
@@ -237,6 +239,19 @@ class ResultStore(ClientMoves, WorkerMoves, KeeperMoves):
         """Redis' clock."""
         seconds, micros = self.guard(self.client.time)
         return int(seconds) * 1000 + int(micros) // 1000
+
+
+def _tls_options(settings: Settings) -> dict[str, Any]:
+    """redis-py's words for the settings; raises ConfigError where a file cannot be used."""
+    if not settings.redis_tls:
+        return {}
+    tls_context(settings, "redis")
+    return {
+        "ssl_ca_certs": settings.redis_ssl_cafile,
+        "ssl_certfile": settings.redis_ssl_certfile,
+        "ssl_keyfile": settings.redis_ssl_keyfile,
+        "ssl_password": settings.redis_ssl_key_password,
+    }
 
 
 def _may_pass(error: ResultStoreUnavailable) -> bool:

@@ -124,7 +124,8 @@ class KafkaNode:
         self._server.start()
 
     def wait_until_it_knows(self, brokers: set[int]) -> None:
-        self._server.wait_until(lambda: brokers <= known_brokers(self.port), READY_SECONDS)
+        # Not the clients' port, which ``settings`` may give TLS or a login.
+        self._server.wait_until(lambda: brokers <= known_brokers(self.ports.broker), READY_SECONDS)
 
     def ask_to_stop(self) -> None:
         self._server.ask_to_stop()
