@@ -12,7 +12,7 @@ from yadtq.errors import ConfigError
 # OpenSSL's words where the other side wants a certificate of ours, or does not like the one it got.
 _ABOUT_OURS = ("CERTIFICATE_REQUIRED", "BAD_CERTIFICATE", "CERTIFICATE_UNKNOWN", "UNKNOWN_CA", "HANDSHAKE_FAILURE")
 _HOSTNAME_MISMATCH, _IP_MISMATCH, _EXPIRED, _NOT_YET_VALID = 62, 64, 10, 9
-_PLACE = {"kafka": "kafka_servers", "redis": "redis_host or redis_url"}
+_PLACE = {"kafka": "kafka_servers and Kafka's advertised.listeners", "redis": "redis_host or redis_url"}
 _SWITCH = {"kafka": "kafka_security_protocol", "redis": "redis_ssl, or redis:// and rediss:// in redis_url"}
 
 
@@ -72,7 +72,7 @@ def tls_trouble(error: BaseException, server: str) -> str | None:
 def _distrust(error: ssl.SSLCertVerificationError, server: str) -> str:
     said = error.verify_message
     if error.verify_code in (_HOSTNAME_MISMATCH, _IP_MISMATCH):
-        return f"shows a certificate for another name ({said}); write into {_PLACE[server]} a name that the certificate holds"
+        return f"shows a certificate for another name ({said.rstrip('.')}); {_PLACE[server]} must give a name that the certificate holds"
     if error.verify_code in (_EXPIRED, _NOT_YET_VALID):
         return (
             f"shows a certificate that is not valid today ({said}); renew it there, or set this machine's clock right"
