@@ -157,7 +157,7 @@ WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
     "a stranger's certificate": ("tls", {"kafka_ssl_certfile": "OTHER"}, "wants a client certificate that it knows"),
     "no TLS": ("tls", {**WITHOUT_TLS, "kafka_security_protocol": "PLAINTEXT"}, "answers in TLS .* kafka_security_protocol to SSL"),
     "a login where none is": ("tls", {**PLAIN, "kafka_username": "u", "kafka_security_protocol": "SASL_SSL"}, "takes no user name .* kafka_security_protocol to SSL"),
-    "TLS at a plain port": ("tls", {"kafka_servers": "PLAIN_PORT"}, "does not answer in TLS; check the port and kafka_security_protocol"),
+    "TLS at a plain port": ("tls", {"kafka_servers": "PLAIN_PORT"}, "ends the TLS connection at once; check the port and kafka_security_protocol"),
     "a wrong password": ("login", {"kafka_password": "wrong"}, "refused the user name or password; check kafka_username, kafka_password"),
     "a wrong password, PLAIN": ("login", {**PLAIN, "kafka_password": "wrong"}, "refused the user name or password"),
     "an unknown user": ("login", {"kafka_username": "nobody"}, "refused the user name or password; check kafka_username"),

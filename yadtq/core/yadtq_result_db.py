@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import redis
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, DataError, NoScriptError, RedisError, ResponseError
+from redis.exceptions import AuthenticationError, DataError, NoPermissionError, NoScriptError, RedisError, ResponseError
 from redis.retry import Retry
 
 from yadtq.config import Settings
@@ -102,9 +102,8 @@ class ResultStore(ClientMoves, WorkerMoves, KeeperMoves):
             settings.redis_location,
             socket_connect_timeout=CONNECT_TIMEOUT,
             socket_timeout=READ_TIMEOUT,
-            socket_keepalive=True,
             retry=Retry(NoBackoff(), 0),
-            **_tls_options(settings),
+            **_connection_options(settings),
         )
         self.client: Any = redis.Redis(  # redis-py types replies as unions that fit no single call
             connection_pool=self._pool
@@ -195,18 +194,26 @@ class ResultStore(ClientMoves, WorkerMoves, KeeperMoves):
         return ResultStoreUnavailable(self._sentence(error))
 
     def _sentence(self, error: BaseException) -> str:
-        where = f"Redis at {self.settings.redis_address}"
-        if trouble := tls_trouble(error, "redis"):
-            return f"{where} {trouble}"
-        if isinstance(error, AuthenticationError) or "WRONGPASS" in str(error) or "NOAUTH" in str(error):
-            return f"{where} refused the user name or password; check redis_url, or redis_username and redis_password"
-        if "used memory > 'maxmemory'" in str(error):
-            return f"{where} is full (maxmemory reached): nothing new is accepted until memory is freed or maxmemory raised"
+        return f"Redis at {self.settings.redis_address} {self._trouble(error)}"
+
+    def _trouble(self, error: BaseException) -> str:
+        """What is wrong and what to do, as the rest of a sentence."""
+        said = str(error)
+        if isinstance(error, AuthenticationError) or "WRONGPASS" in said or "NOAUTH" in said:
+            return "refused the user name or password; check redis_url, or redis_username and redis_password"
         if isinstance(error, ResponseError):
-            return f"{where} refused: {error}"
+            return _refusal(error)
+        return tls_trouble(error, "redis") or self._absence(error, said)
+
+    def _absence(self, error: BaseException, said: str) -> str:
+        if self.settings.redis_tls and "No such file" in said:
+            return f"cannot be reached in TLS: a file named in redis_url does not exist ({error})"
         if isinstance(error, redis.TimeoutError):
-            return f"{where} does not answer; is it running and reachable? ({error})"
-        return f"{where} cannot be reached; start Redis there or set YADTQ_REDIS_URL ({error})"
+            tls = " in TLS; does that port speak it, is it" if self.settings.redis_tls else "; is it running and"
+            return f"does not answer{tls} reachable? ({error})"
+        if "closed by server" in said and not self.settings.redis_tls:
+            return f"hangs up; where the port wants TLS, write rediss:// or set redis_ssl ({error})"
+        return f"cannot be reached; start Redis there or set YADTQ_REDIS_URL ({error})"
 
     def close(self) -> None:
         """Drop all connections; a later call opens new ones."""
@@ -241,12 +248,24 @@ class ResultStore(ClientMoves, WorkerMoves, KeeperMoves):
         return int(seconds) * 1000 + int(micros) // 1000
 
 
-def _tls_options(settings: Settings) -> dict[str, Any]:
-    """redis-py's words for the settings; raises ConfigError where a file cannot be used."""
-    if not settings.redis_tls:
+def _refusal(error: ResponseError) -> str:
+    said = str(error)
+    if "used memory > 'maxmemory'" in said:
+        return "is full (maxmemory reached): nothing new is accepted until memory is freed or maxmemory raised"
+    if isinstance(error, NoPermissionError) or "NOPERM" in said or "no permissions" in said or "ACL failure" in said:
+        return f"does not allow this user to do that; give it the rights listed in docs/security.md ({error})"
+    return f"refused: {error}"
+
+
+def _connection_options(settings: Settings) -> dict[str, Any]:
+    """redis-py's words for the kind of connection; raises ConfigError where a file of TLS cannot be used."""
+    if settings.redis_location.startswith("unix:"):
         return {}
+    if not settings.redis_tls:
+        return {"socket_keepalive": True}
     tls_context(settings, "redis")
     return {
+        "socket_keepalive": True,
         "ssl_ca_certs": settings.redis_ssl_cafile,
         "ssl_certfile": settings.redis_ssl_certfile,
         "ssl_keyfile": settings.redis_ssl_keyfile,

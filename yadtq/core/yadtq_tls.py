@@ -63,9 +63,12 @@ def tls_trouble(error: BaseException, server: str) -> str | None:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return _distrust(cause, server)
         if isinstance(cause, ssl.SSLError):
-            if any(word in str(cause.reason) for word in _ABOUT_OURS):
-                return f"wants a client certificate that it knows; set {server}_ssl_certfile and {server}_ssl_keyfile ({cause.reason})"
-            return f"does not answer in TLS; check the port and {_SWITCH[server]} ({cause.reason})"
+            said = cause.reason or str(cause)
+            if any(word in said.upper().replace(" ", "_") for word in _ABOUT_OURS):
+                return f"wants a client certificate that it knows; set {server}_ssl_certfile and {server}_ssl_keyfile ({said})"
+            if isinstance(cause, ssl.SSLEOFError):
+                return f"ends the TLS connection at once; check the port and {_SWITCH[server]}, and set {server}_ssl_certfile where it wants a client certificate"
+            return f"does not answer in TLS; check the port and {_SWITCH[server]} ({said})"
     return None
 
 
