@@ -222,7 +222,10 @@ def test_each_mistake_with_tls_is_named(
             {"redis_url": f"rediss://localhost:{tls_redis.port}/0"},
             "does not answer in TLS; (check the|does that) port",
         ),
-        ({**without, "redis_url": f"redis://localhost:{port}/0"}, "hangs up .* rediss:// or redis_ssl"),
+        (
+            {**without, "redis_url": f"redis://localhost:{port}/0"},
+            "write rediss:// or set redis_ssl where that port wants TLS",
+        ),
     ]
     for changes, sentence in wrong:
         store = create_yadtq(**tls_settings(kafka, tls_redis, certificates, **changes))[1]

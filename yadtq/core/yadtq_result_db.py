@@ -211,9 +211,9 @@ class ResultStore(ClientMoves, WorkerMoves, KeeperMoves):
         if isinstance(error, redis.TimeoutError):
             tls = " in TLS; does that port speak it, is it" if self.settings.redis_tls else "; is it running and"
             return f"does not answer{tls} reachable? ({error})"
-        if "closed by server" in said and not self.settings.redis_tls:
-            return f"hangs up; where the port wants TLS, write rediss:// or set redis_ssl ({error})"
-        return f"cannot be reached; start Redis there or set YADTQ_REDIS_URL ({error})"
+        hung_up = not self.settings.redis_tls and ("closed by server" in said or "reset by peer" in said)
+        hint = ", or write rediss:// or set redis_ssl where that port wants TLS" if hung_up else ""
+        return f"cannot be reached; start Redis there or set YADTQ_REDIS_URL{hint} ({error})"
 
     def close(self) -> None:
         """Drop all connections; a later call opens new ones."""
