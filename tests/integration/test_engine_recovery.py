@@ -18,8 +18,8 @@ class Pulse:
     def __init__(self, lease: Lease) -> None:
         self._lease = lease
 
-    def message(self) -> tuple[str, str, int, list[str]]:
-        return "{}", "{}", 4, list(self._lease.held)
+    def message(self) -> tuple[str, str, list[str]]:
+        return "{}", "{}", list(self._lease.held)
 
 
 def test_only_runs_of_the_present_incarnation_are_asserted_again(fresh_settings: Callable[..., dict[str, Any]]) -> None:

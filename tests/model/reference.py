@@ -65,7 +65,6 @@ class Worker:
 
     beat: int = 0
     series: int = 0
-    slots: int = 0
     suspect: str | None = None
     gone_at: int = 0  # what is known of a silent worker lives for an hour
 
@@ -227,13 +226,13 @@ class Model:
                 self._wait(task_id, now + HAND_BACK_UNIT * 2**row.handbacks)
                 row.handbacks += 1
         elif kind == "lost":
-            self._survive(now, task_id, blamed=True)
+            self._survive(now, task_id)
             row.token = token
         else:
             self._end(now, task_id, "failed", FAILED_TTL, "error")
         return "OK"
 
-    def beat(self, now: int, inc: str, slots: int, held: Iterable[str]) -> set[str] | None:
+    def beat(self, now: int, inc: str, held: Iterable[str]) -> set[str] | None:
         """The tasks to be stopped; None for one declared dead."""
         if inc in self.dead:
             return None
@@ -241,7 +240,7 @@ class Model:
         if now - worker.beat > LARGEST_GAP:
             worker.series = now
         worker.beat = self.online[inc] = now
-        worker.slots, worker.gone_at = slots, now + WORKER_TTL
+        worker.gone_at = now + WORKER_TTL
         stopping, tokens = set(), set(held)
         for task_id in sorted(self.running.get(inc, ())):
             row = self.rows.get(task_id)
@@ -280,17 +279,15 @@ class Model:
         for name in silent:
             self.dead.add(name)
             del self.online[name]
-            runs = [task_id for task_id in self.running.pop(name, ()) if self.rows[task_id].inc == name]
-            runs.sort(key=lambda task_id: int((self.rows[task_id].token or "").rpartition(":")[2]))
-            slots = self.workers[name].slots if name in self.workers else 0
-            for number, task_id in enumerate(runs):  # only the first ones were running
-                self.rows[task_id].history = min(50, self.rows[task_id].history + 1)
-                self._survive(now, task_id, blamed=number < slots)
+            for task_id in self.running.pop(name, ()):
+                if self.rows[task_id].inc == name:
+                    self.rows[task_id].history = min(50, self.rows[task_id].history + 1)
+                    self._survive(now, task_id)
         return silent
 
-    def _survive(self, now: int, task_id: str, *, blamed: bool) -> None:
+    def _survive(self, now: int, task_id: str) -> None:
         row = self.rows[task_id]
-        row.lost += blamed
+        row.lost += 1
         if row.lost >= 3 and row.cancel is None:
             self._end(now, task_id, "failed", FAILED_TTL, "worker_lost")
         else:

@@ -31,7 +31,6 @@ from yadtq.core.yadtq_result_db import ClaimItem, NewTask
 from yadtq.embedded import EmbeddedRedis
 
 QUEUES = ("default", "media")
-SLOTS = 2
 MOST_TASKS = 6  # few, so that they meet often
 PICK = st.integers(0, 1000)  # which one of a list whose length differs from run to run
 SPANS = st.sampled_from([700, 2_300, 8_100, 16_700, 21_300, 31_900])
@@ -96,9 +95,9 @@ class Moves(RuleBasedStateMachine):
 
     @initialize()
     def first_worker(self) -> None:
-        self.world.beat("w1", "{}", "{}", SLOTS, [])
+        self.world.beat("w1", "{}", "{}", [])
         self.model.born = int(str(self.world.plain.get(self.world.key("epoch"))).partition("-")[0])
-        self.model.beat(self.now, "w1", SLOTS, [])
+        self.model.beat(self.now, "w1", [])
 
     @precondition(lambda self: len(self.model.rows) < MOST_TASKS)
     @rule(
@@ -310,8 +309,8 @@ class Moves(RuleBasedStateMachine):
 
     def _beat(self, inc: str, *, holds: bool = True) -> None:
         held = [run.token for run in self.runs if run.inc == inc and holds]
-        answer, *others = [item.decode() for item in self.world.beat(inc, "{}", "{}", SLOTS, held).items]
-        expected = self.model.beat(self.now, inc, SLOTS, held)
+        answer, *others = [item.decode() for item in self.world.beat(inc, "{}", "{}", held).items]
+        expected = self.model.beat(self.now, inc, held)
         if expected is None:
             assert (answer, others) == ("FENCED", [])
         else:

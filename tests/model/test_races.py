@@ -18,7 +18,6 @@ from yadtq.embedded import EmbeddedRedis
 
 TASKS = 12
 MOVES = 500  # of each thread
-SLOTS = 2
 
 
 @pytest.fixture
@@ -130,7 +129,7 @@ class Participant(threading.Thread):
 
     def beat(self) -> None:
         held = [token for _, token in self.held]
-        if self.world.beat(self.inc, "{}", "{}", SLOTS, held).items[0] == b"FENCED":
+        if self.world.beat(self.inc, "{}", "{}", held).items[0] == b"FENCED":
             self._renew()
             self.beat()
 
@@ -178,7 +177,7 @@ def drain(world: World, kafka: Kafka) -> None:
     for _ in range(60):
         for _ in range(5):
             world.pass_time(8_000)
-            world.beat("last", "{}", "{}", 1, [])
+            world.beat("last", "{}", "{}", [])
         world.reap("last")
         world.due(100)
         items = [item.decode() for item in world.sweep(100).items]

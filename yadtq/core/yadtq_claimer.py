@@ -66,7 +66,8 @@ class Claimer:
         self._fenced = fenced  # this incarnation was declared dead
         self._wake = threading.Event()
         self._stop = threading.Event()
-        self._suspect: Delivery | None = None  # needs the worker for itself
+        self._suspects: deque[Delivery] = deque()  # each needs the worker for itself
+        self._alone: Delivery | None = None  # the suspect that last had it
         self._drain_until = 0.0
         self.pace = Pace()
 
@@ -94,8 +95,10 @@ class Claimer:
 
     def _next_batch(self) -> list[Delivery]:
         self._wake.clear()
-        if self._suspect is not None:
-            return self._next_suspect(self._suspect)
+        if self._runs_alone():
+            return []
+        if self._suspects:
+            return self._next_suspect()
         ahead = self.pace.ahead()
         slots = self._pool.capacity
         if not slots:
@@ -106,15 +109,19 @@ class Claimer:
             return []
         return self._intake.take(free) if self._intake.waiting() else []
 
-    def _next_suspect(self, suspect: Delivery) -> list[Delivery]:
-        """The suspect alone once the worker is empty; given up for a while where that takes too long."""
+    def _next_suspect(self) -> list[Delivery]:
+        """The next suspect, alone, once the worker is empty; all are given up for a while where that takes too long."""
         if not self._lease.held:
-            self._suspect = None
-            return [] if suspect.state.dropped else [suspect]
+            self._alone = self._suspects.popleft()
+            return [] if self._alone.state.dropped else [self._alone]
         if time.monotonic() > self._drain_until:
-            self._suspect = None
-            self._intake.defer(suspect, DRAIN_AGAIN)
+            while self._suspects:
+                self._intake.defer(self._suspects.popleft(), DRAIN_AGAIN)
         return []
+
+    def _runs_alone(self) -> bool:
+        """Whether a suspect runs here: whatever else were asked for now would have to wait."""
+        return self._alone is not None and self._alone.token in self._lease.held
 
     def _read(self, delivery: Delivery) -> bool:
         """Verify and parse; what cannot be trusted or read goes to the dead topic and is never run."""
@@ -172,6 +179,8 @@ class Claimer:
             if answer.startswith(b"RUN"):
                 _, attempt, fence = answer.split(b":")
                 delivery.attempt, delivery.fence, delivery.claimed_at = int(attempt), int(fence), now
+                if b"WAIT" in reply.items:  # then this is the suspect for which the others wait
+                    self._alone = delivery
                 self._pool.put(delivery)
                 continue
             del self._lease.held[delivery.token]
@@ -180,6 +189,8 @@ class Claimer:
                     "task %s runs long elsewhere; its partition goes on without it", delivery.task and delivery.task.id
                 )
                 over.append(delivery)
+            elif answer == b"WAIT" and self._runs_alone():
+                self._intake.defer(delivery, 0.0)  # as soon as it has ended
             elif answer.startswith((b"BUSY", b"WAIT", b"LOST")):
                 self._intake.defer(delivery)
             elif answer == b"ALONE":
@@ -190,11 +201,9 @@ class Claimer:
             self._lease.confirmed(over)
 
     def _meet_suspect(self, delivery: Delivery) -> None:
-        if self._suspect is None:
-            self._suspect = delivery
+        if not self._suspects:
             self._drain_until = time.monotonic() + DRAIN_FOR
-        else:
-            self._intake.defer(delivery)
+        self._suspects.append(delivery)
 
 
 def claim_item(broker: Broker, delivery: Delivery, *, with_envelope: bool = False) -> ClaimItem:

@@ -85,11 +85,11 @@ class Heartbeat:
         self._told = (inc, reply.era)
         self._cancel({item.decode() for item in reply.items[2:]})
 
-    def message(self, *, known: bool = False) -> tuple[str, str, int, list[str]]:
-        """What a beat carries: about ('' where it is known), state, slots, tokens held."""
+    def message(self, *, known: bool = False) -> tuple[str, str, list[str]]:
+        """What a beat carries: about ('' where it is known), state, tokens held."""
         running = [delivery.task.id for delivery in self._pool.running() if delivery.task is not None]
         state = json.dumps({"running": running[:MAX_SHOWN], "stuck": self._pool.stuck, **self._state()})
-        return ("" if known else self._about, state, len(self._pool.slots), list(self._lease.held))
+        return ("" if known else self._about, state, list(self._lease.held))
 
     def _cancel(self, ids: set[str]) -> None:
         if ids:

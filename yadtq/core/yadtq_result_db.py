@@ -40,7 +40,7 @@ KEYS: dict[str, str] = {
     "due": "zset   tasks -> ms when they are due or expire",
     "index:": "zset   tasks by the time they entered a status (µs), by status; index:all by submit time",
     "run:": "set    the tasks an incarnation holds, by incarnation",
-    "worker:": "hash   one incarnation: beat, series, about, state, slots, suspect, control, by incarnation",
+    "worker:": "hash   one incarnation: beat, series, about, state, suspect, control, by incarnation",
     "workers": "zset   incarnations -> ms of the last beat",
     "dead": "zset   incarnations declared dead -> ms",
     "left": "zset   incarnations that took leave -> ms, newest 200",

@@ -1,6 +1,6 @@
 -- One incarnation is alive. An unknown one that is not among the dead is registered.
 -- ARGV: incarnation, largest gap ms of an unbroken series, age ms after which an unheld task is released, tombstone ttl s,
---       what the worker says of itself once (JSON, '' = unchanged), what changes with each beat (JSON), slots,
+--       what the worker says of itself once (JSON, '' = unchanged), what changes with each beat (JSON),
 --       fingerprints of the signing keys it knows (',' around each; '' = it takes unsigned tasks), then the tokens it holds
 -- Reply: FENCED, or OK, the control word ('' = none), then the ids with a cancel request
 local inc = ARGV[1]
@@ -8,14 +8,14 @@ if redis.call('ZSCORE', P .. 'dead', inc) then return {ERA, NOW, 'FENCED'} end
 local key = P .. 'worker:' .. inc
 local last = tonumber(redis.call('HGET', key, 'beat') or 0)
 if NOW - last > tonumber(ARGV[2]) then redis.call('HSET', key, 'series', NOW) end
-redis.call('HSET', key, 'beat', NOW, 'state', ARGV[6], 'slots', ARGV[7])
+redis.call('HSET', key, 'beat', NOW, 'state', ARGV[6])
 if ARGV[5] ~= '' then redis.call('HSET', key, 'about', ARGV[5]) end
 redis.call('EXPIRE', key, 3600)
-if ARGV[8] ~= '' then redis.call('SET', P .. 'signing', ARGV[8], 'EX', 3600) else redis.call('DEL', P .. 'signing') end
+if ARGV[7] ~= '' then redis.call('SET', P .. 'signing', ARGV[7], 'EX', 3600) else redis.call('DEL', P .. 'signing') end
 redis.call('ZADD', P .. 'workers', NOW, inc)
 
 local held = {}
-for i = 9, #ARGV do held[ARGV[i]] = true end
+for i = 8, #ARGV do held[ARGV[i]] = true end
 local out = {ERA, NOW, 'OK', redis.call('HGET', key, 'control') or ''}
 for _, id in ipairs(redis.call('SMEMBERS', P .. 'run:' .. inc)) do
   local row = read_running(id)

@@ -6,22 +6,15 @@ local me = P .. 'worker:' .. ARGV[1]
 local beat, series = unpack(redis.call('HMGET', me, 'beat', 'series'))
 if not beat or NOW - beat > tonumber(ARGV[3]) or NOW - series < tonumber(ARGV[4]) then return {ERA, NOW} end
 
--- The lowest tokens, as many as there are slots, were running; the rest were only claimed ahead and bear no blame.
-local function counter(row) return tonumber(string.match(row.token, ':(%d+)$')) end
+-- Each task the worker held may have killed it: which of them had begun, or had ended without its outcome being written
+-- down, nobody knows any more. Innocents only come to run alone.
 local function move_on(inc)
-  local rows = {}
   for _, id in ipairs(redis.call('SMEMBERS', P .. 'run:' .. inc)) do
     local row = read_running(id)
-    row.id = id
-    if row.status == 'processing' and row.inc == inc then rows[#rows + 1] = row end
-  end
-  table.sort(rows, function(a, b) return counter(a) < counter(b) end)
-  local slots = tonumber(redis.call('HGET', P .. 'worker:' .. inc, 'slots') or 0)
-  for i, row in ipairs(rows) do
-    local lost = i <= slots and row.lost + 1 or row.lost
-    local entry = cjson.encode({attempt = row.attempt, worker = row.worker, started = row.started, finished = NOW, outcome = 'lost', error = 'the worker stopped answering'})
-    add_history(row.id, entry)
-    survive(row.id, row, lost, ARGV[6], ARGV[5], 'three workers died running it')
+    if row.status == 'processing' and row.inc == inc then
+      add_history(id, cjson.encode({attempt = row.attempt, worker = row.worker, started = row.started, finished = NOW, outcome = 'lost', error = 'the worker stopped answering'}))
+      survive(id, row, row.lost + 1, ARGV[6], ARGV[5], 'three workers died running it')
+    end
   end
   redis.call('DEL', P .. 'run:' .. inc)
 end

@@ -41,7 +41,7 @@ class WorkerMoves(Moves):
             "fin", inc, self._result_ttl, self._failed_ttl, self._tombstone_ttl, INLINE_LIMIT, unit, *flat(runs)
         )
 
-    def beat(self, inc: str, about: str, state: str, slots: int, held: Iterable[str]) -> Reply:
+    def beat(self, inc: str, about: str, state: str, held: Iterable[str]) -> Reply:
         return self.run(
             "beat",
             inc,
@@ -50,7 +50,6 @@ class WorkerMoves(Moves):
             self._tombstone_ttl,
             about,
             state,
-            slots,
             self._accepts,
             *held,
         )
