@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -138,3 +139,25 @@ def rerun_delays(runs: Sequence[Run], deaths: Mapping[int, float]) -> list[float
 def first_begin_after(runs: Sequence[Run], moment: float) -> float:
     """Seconds from a moment to the first run that began after it."""
     return min(run.begun_at for run in runs if run.begun_at > moment) - moment
+
+
+def longest_standstill(runs: Sequence[Run], results: Mapping[str, TaskResult]) -> float:
+    """The most seconds in which a partition began no task although one of its tasks waited for its first run."""
+    begun: dict[str, float] = {}
+    for run in runs:
+        begun.setdefault(run.id, run.begun_at)
+    partitions: dict[int, list[tuple[float, float]]] = defaultdict(list)
+    for task_id, result in results.items():
+        if task_id in begun and result.partition is not None and result.submitted_at is not None:
+            partitions[result.partition].append((begun[task_id], result.submitted_at))
+    return max(map(_longest_pause, partitions.values()))
+
+
+def _longest_pause(tasks: list[tuple[float, float]]) -> float:
+    """The same of one partition's tasks, each as (begun at, submitted at)."""
+    longest, later, waiting_since = 0.0, math.inf, math.inf
+    for begun_at, submitted_at in sorted(tasks, reverse=True):
+        if later < math.inf:  # nothing began between this task and the next
+            longest = max(longest, later - max(begun_at, waiting_since))
+        later, waiting_since = begun_at, min(waiting_since, submitted_at)
+    return max(longest, later - waiting_since)

@@ -78,6 +78,12 @@ class Producer:
                 self.submit("square", number, SHORT if kind < 0.91 else LONG)
             time.sleep(max(0.0, begun_at + (number + 1) / pace - time.monotonic()))
 
+    def many(self, count: int, seconds: float) -> None:
+        """Submit so many tasks of this length at once."""
+        tasks = [("square", (number, seconds)) for number in range(count)]
+        for task_id, (name, args) in zip(self._client.submit_many(tasks), tasks, strict=True):
+            self.ledger.promises[task_id] = Promise(name, args)
+
     def start_mix(self, count: int, pace: float) -> threading.Thread:
         """The same in a thread of its own."""
         thread = threading.Thread(target=self.mix, args=(count, pace), name="producer", daemon=True)

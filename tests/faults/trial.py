@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from tests.faults.children import Child
 from tests.faults.cluster import Cluster
 from tests.faults.nemesis import Nemesis
 from tests.faults.oracle import Verdict, judge_outcomes, judge_runs, read_runs
@@ -77,6 +78,10 @@ class Trial:
         victim.kill()
         self.crew.start()
         return f"kill -9 of worker {victim.name}"
+
+    def running_in(self, worker: Child) -> set[str]:
+        """The tasks under way in a worker, by what it wrote down."""
+        return {run.id for run in read_runs(self.folder) if run.pid == worker.pid and run.ended_at is None}
 
     def hold(self, what: str, value: float, at_most: float) -> None:
         """A figure that must not be higher than promised; kept for the report."""

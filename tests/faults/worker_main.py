@@ -17,8 +17,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tests.faults.children import end_with_the_test
 from tests.faults.guards import take_out
 from yadtq import TaskWorker, create_yadtq, task
+from yadtq.commands.logs import log_to_stderr
 from yadtq.core.yadtq_execution import TaskContext
 
 
@@ -78,16 +80,19 @@ def build_tasks(log: RunLog) -> dict[str, Any]:
     return {"square": square, "flaky": flaky, "poison": poison, "stubborn": stubborn}
 
 
-def die_with_the_test() -> None:
-    """Our standard input is a pipe that the test holds: its end is the test's end."""
-    sys.stdin.buffer.read()
-    os._exit(1)
+def start_logs(kafka: Path) -> None:
+    """As `yadtq worker` has it, and what kafka-python tells in a file of its own: it logs tracebacks of every cut link."""
+    log_to_stderr("INFO")
+    logger = logging.getLogger("kafka")
+    logger.propagate = False
+    logger.setLevel(logging.INFO)
+    logger.addHandler(logging.FileHandler(kafka))
 
 
 def main() -> None:
     orders = json.loads(Path(sys.argv[1]).read_text())
-    threading.Thread(target=die_with_the_test, daemon=True).start()
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
+    threading.Thread(target=end_with_the_test, daemon=True).start()
+    start_logs(Path(orders["folder"]) / f"{orders['name']}-kafka.txt")
     for guard in orders["without"]:
         take_out(guard)
     broker, store = create_yadtq(**orders["settings"])
