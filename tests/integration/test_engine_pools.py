@@ -211,6 +211,18 @@ def test_what_outlasts_the_grace_time_is_handed_back_once(house: House, folder: 
     assert (count(folder, "begin", 1), count(folder, "end", 1)) == (2, 1)
 
 
+def test_a_process_is_dead_before_its_task_is_handed_back(house: House, folder: Path, begin: Begin) -> None:
+    worker = begin("process", 0.2)
+    task_id = house.client.submit("deaf", str(folder), 1)
+    eventually(lambda: count(folder, "begin", 1) == 1, 20)
+    child = int((folder / "log").read_text().split()[-1])
+    worker.terminate()
+    house.reaches(task_id, "queued")
+    eventually(
+        lambda: not Path(f"/proc/{child}/cmdline").exists() or not Path(f"/proc/{child}/cmdline").read_text(), 0.3
+    )
+
+
 @pytest.mark.parametrize("pool", POOLS)
 def test_a_second_signal_ends_it_at_once(house: House, folder: Path, begin: Begin, pool: str) -> None:
     worker = begin(pool, 60.0)

@@ -255,6 +255,17 @@ def test_a_cancel_is_raised_in_the_wanted_run_alone(pair: Bench, tmp_path: Path)
     assert pair.outcome(other).kind is OutcomeKind.SUCCESS
 
 
+def test_a_stop_that_was_meant_for_another_job_is_not_heeded(bench: Bench, tmp_path: Path) -> None:
+    """It was sent as that one ended, and came late."""
+    mark = tmp_path / "mark"
+    run = bench.begin("sleep", str(mark), 0.5)
+    eventually(mark.exists, WAIT)
+    child = bench.pool.slots[0].child
+    assert child is not None
+    child.tell(999, cancelled=True)
+    assert bench.outcome(run).kind is OutcomeKind.SUCCESS
+
+
 def test_a_task_that_does_not_heed_a_cancel_is_killed(bench: Bench, tmp_path: Path) -> None:
     run = bench.begin("deaf", str(tmp_path / "mark"))
     eventually((tmp_path / "mark").exists, WAIT)
