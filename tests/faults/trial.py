@@ -86,6 +86,7 @@ class Trial:
     def hold(self, what: str, value: float, at_most: float) -> None:
         """A figure that must not be higher than promised; kept for the report."""
         self.figures.append(Figure(what, value, at_most))
+        logger.warning("figure: %s %.1f, at most %g", what, value, at_most)
         assert value <= at_most, f"{what}: {value:g}, more than {at_most:g}"
 
     def done(self) -> int:

@@ -89,6 +89,11 @@ class Crew:
         """The logs' tracebacks, less those that tasks raise on purpose."""
         found = []
         for worker in self.all:
-            parts = worker.log.read_text(errors="replace").split("Traceback (most recent call last)")[1:]
-            found += [f"{worker.name}: {part[:2000]}" for part in parts if "Injected: " not in part[:4000]]
+            parts = worker.log.read_text(errors="replace").split("Traceback (most recent call last):\n")[1:]
+            found += [f"{worker.name}: {part[:2000]}" for part in parts if "Injected: " not in _error_of(part)]
         return found
+
+
+def _error_of(trace: str) -> str:
+    """The line of a traceback that names the error: the first that is not indented."""
+    return next((line for line in trace.splitlines() if line and not line[0].isspace()), "")
