@@ -128,7 +128,7 @@ def test_runs_are_read_from_all_files_by_when_they_began(tmp_path: Path) -> None
     (tmp_path / "runs-1.log").write_text("begin b 1 7 1 20.5\nbegin c 2 5 1 10.0\nend c 2 5 1 11.0\n")
     (tmp_path / "runs-2.log").write_text("begin b 1 8 2 15.0\nend b 1 8 2 15.5\n")
     assert read_runs(tmp_path) == [
-        Run("a", 2, 5, 1, 10, 11),
+        Run("c", 2, 5, 1, 10, 11),
         Run("b", 1, 8, 2, 15, 15.5),
         Run("b", 1, 7, 1, 20.5, None),
     ]
