@@ -45,9 +45,9 @@ let lastRead = Date.now();
 async function fetchPage() {
   const response = await fetch(location.href, { redirect: "manual", headers: { Accept: "text/html" } });
   if (response.type === "opaqueredirect") return signInAgain();
-  redisDown(response.status === 503);
-  if (!response.ok) return null;
   const next = new DOMParser().parseFromString(await response.text(), "text/html");
+  redisDown(response.status === 503 && next.getElementById("down")?.hidden === false);
+  if (!response.ok) return null;
   Object.assign(page, { seq: next.body.dataset.seq, epoch: next.body.dataset.epoch });
   lastRead = Date.now();
   stamp();
@@ -60,6 +60,7 @@ function reread(whole = false) {
     try {
       const next = await fetchPage();
       if (!next) return false;
+      takeAlarms(next);
       if (!table) patchParts(next);
       else takePage(next, whole);
       return true;
@@ -73,6 +74,11 @@ function reread(whole = false) {
     again = false;
   });
   return reading;
+}
+
+function takeAlarms(next) {
+  const [mine, other] = [$("#alarms"), next.getElementById("alarms")];
+  if (other && mine.innerHTML !== other.innerHTML) mine.replaceChildren(...other.children); // said again only when it changes
 }
 
 function takePage(next, whole) {

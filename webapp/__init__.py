@@ -41,6 +41,7 @@ def _folder(name: str) -> str:
 def _wire(app: Flask, engine: Engine) -> None:
     app.extensions["yadtq"] = engine
     app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True}
+    app.jinja_env.globals["alarms"] = engine.alarms.current
     display.init_app(app)
     errors.init_app(app)
     headers.init_app(app)

@@ -81,13 +81,16 @@ def queues() -> ResponseReturnValue:
 
 @routes.get("/stats")
 def stats() -> ResponseReturnValue:
-    """Counts by state, and the last hour by minute."""
+    """Counts by state, the last hour by minute, the outbox, what went wrong since the start, and what is wrong now."""
     views = engine().views
+    totals = views.totals()
     counts = {str(status): count for status, count in views.counts().items()}
     return {
         "counts": counts,
         "minutes": [asdict(minute) for minute in views.throughput(60)],
         "outbox": views.outbox_size(),
+        "totals": {name: totals.get(name, 0) for name in ("fenced", "rebuilt", "rejected")},
+        "alarms": [asdict(alarm) for alarm in engine().alarms.current()],
     }
 
 

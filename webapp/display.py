@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from flask import g, request
 
 from webapp.access import allows
+from webapp.wording import DAY, HOUR, MINUTE, duration, number
 from yadtq.core.yadtq_task import CANCELLABLE, RETRYABLE, TaskStatus
 
 if TYPE_CHECKING:
@@ -19,26 +20,6 @@ if TYPE_CHECKING:
     from flask import Flask
 
 _PREVIEW = 80  # characters of a value shown in a line
-_DAY, _HOUR, _MINUTE = 86_400, 3_600, 60
-
-
-def duration(seconds: float | None) -> str:
-    """A length of time: ``12 ms``, ``0.4 s``, ``38 s``, ``1 min 04 s``, ``1 h 15 min``, ``6 d 4 h``."""
-    if seconds is None:
-        return "–"
-    if seconds < 9.95:
-        return f"{seconds:.1f} s" if seconds >= 0.0995 else f"{max(seconds, 0) * 1000:.0f} ms"
-    return _whole_units(round(seconds))
-
-
-def _whole_units(whole: int) -> str:
-    if whole < _MINUTE:
-        return f"{whole} s"
-    if whole < _HOUR:
-        return f"{whole // _MINUTE} min {whole % _MINUTE:02d} s"
-    if whole < _DAY:
-        return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE} min"
-    return f"{whole // _DAY} d {whole % _DAY // _HOUR} h"
 
 
 def age(moment: float) -> str:
@@ -47,7 +28,7 @@ def age(moment: float) -> str:
     size = abs(distance)
     if size < 1:
         return "just now"
-    for unit, name in ((_DAY, "d"), (_HOUR, "h"), (_MINUTE, "min"), (1, "s")):
+    for unit, name in ((DAY, "d"), (HOUR, "h"), (MINUTE, "min"), (1, "s")):
         if size >= unit:
             text = f"{int(size // unit)} {name}"
             break
@@ -67,11 +48,6 @@ def exact(moment: float) -> str:
 def clock(moment: float) -> str:
     """The time of day."""
     return f"{_utc(moment):%H:%M:%S}"
-
-
-def number(value: float) -> str:
-    """With thousands set apart."""
-    return f"{value:,}"
 
 
 def short_id(task_id: str) -> str:

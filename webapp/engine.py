@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from flask import current_app
 
+from webapp.alarms import Alarms
 from yadtq import TaskClient, create_yadtq
 from yadtq.core.yadtq_accounts import Accounts
+from yadtq.core.yadtq_outage import OutageLog
 from yadtq.core.yadtq_views import Views
 
 if TYPE_CHECKING:
     from yadtq.config import Settings
     from yadtq.core.yadtq_broker import Broker
     from yadtq.core.yadtq_result_db import ResultStore
+
+log = logging.getLogger(__name__)
 
 
 class Engine:
@@ -25,6 +30,8 @@ class Engine:
         self.settings: Settings = store.settings
         self.views = Views(store)
         self.accounts = Accounts(store)
+        self.redis_outage = OutageLog(log, "Redis", "pages and the API answer 503 until it is back")
+        self.alarms = Alarms(self.views, broker, self.redis_outage, store.settings.time_scale)
         self._broker, self._store = broker, store
         self._client: TaskClient | None = None
         self._lock = threading.Lock()
@@ -43,6 +50,7 @@ class Engine:
 
     def close(self) -> None:
         """Send what waits, then drop the connections; for tests and scripts, a server just ends."""
+        self.alarms.close()
         if self._client is not None:
             self._client.close()
         self._broker.close()

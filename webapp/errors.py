@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 from flask import render_template, request
 from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException, InternalServerError, SecurityError
 
+from webapp.engine import engine
+from webapp.wording import as_sentence
 from yadtq.errors import (
     BrokerUnavailable,
     ConfigError,
@@ -16,6 +17,7 @@ from yadtq.errors import (
     PayloadTooLarge,
     RejectedRecord,
     ResultStoreUnavailable,
+    ServerError,
     SubmitUncertain,
     TaskError,
     TaskNotFound,
@@ -24,8 +26,6 @@ from yadtq.errors import (
 if TYPE_CHECKING:
     from flask import Flask
     from flask.typing import ResponseReturnValue
-
-log = logging.getLogger(__name__)
 
 _TITLES = {
     400: "That request cannot be used",
@@ -38,7 +38,7 @@ _TITLES = {
 _PLAIN = {"Content-Type": "text/plain; charset=utf-8"}
 _OUTDATED = "The form is older than your sign-in: go back, reload the page and send it again."
 _FAULT = "The fault is in the log. Workers are not touched by it; try again in a moment."
-_REDIS_DOWN = "Redis does not answer, so there is nothing to show just now; try again when it is back."
+_NO_REDIS = {"away": "Redis is down", "full": "Redis is full", "refused": "Redis cannot be used"}
 
 # How an error of the task queue reads in HTTP; the first class that fits counts.
 _STATUS: tuple[tuple[type[Exception], int], ...] = (
@@ -65,8 +65,12 @@ def init_app(app: Flask) -> None:
 
 def sentence(error: Exception) -> str:
     """The error's message as a sentence."""
-    text = str(error)
-    return text[:1].upper() + text[1:].rstrip(".") + "."
+    return as_sentence(str(error))
+
+
+def public_sentence(error: ServerError) -> str:
+    """The error's message for anybody: without addresses."""
+    return as_sentence(error.public)
 
 
 def _http(error: HTTPException) -> ResponseReturnValue:
@@ -91,14 +95,19 @@ def _no_task(error: TaskNotFound) -> ResponseReturnValue:
 
 
 def _redis_down(error: ResultStoreUnavailable) -> ResponseReturnValue:
-    log.error("Redis is away: %s", error)
+    """Whoever asks may be a stranger, since only Redis knows who is signed in: no address is told."""
+    if error.kind != "full":  # that is no outage, and whoever submitted is told
+        engine().redis_outage.down(str(error))
+    title, task_id = _NO_REDIS[error.kind], ""
     if isinstance(error, SubmitUncertain):
-        return _answer(503, str(error), "Redis went away in the middle", error.task_id)
-    return _answer(503, _REDIS_DOWN, "Redis is down")
+        title, task_id = "Redis went away in the middle", error.task_id
+    return _answer(503, public_sentence(error), title, task_id, redis_down=error.kind == "away")
 
 
-def _answer(status: int, sentence: str, title: str = "", task_id: str = "") -> ResponseReturnValue:
+def _answer(
+    status: int, sentence: str, title: str = "", task_id: str = "", *, redis_down: bool = False
+) -> ResponseReturnValue:
     if request.path.startswith("/api/"):
         return {"error": sentence} | ({"id": task_id} if task_id else {}), status
     title = title or _TITLES.get(status, "That did not work")
-    return render_template("error.html", status=status, title=title, sentence=sentence), status
+    return render_template("error.html", status=status, title=title, sentence=sentence, redis_down=redis_down), status

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from flask import Blueprint
 
 from webapp.engine import engine
+from webapp.errors import public_sentence
 from yadtq.errors import ResultStoreUnavailable
 
 if TYPE_CHECKING:
@@ -23,9 +24,9 @@ def healthz() -> ResponseReturnValue:
 
 @pages.get("/readyz")
 def readyz() -> ResponseReturnValue:
-    """200 while Redis answers, else 503 with the reason in one sentence."""
+    """200 while Redis answers, also without Kafka, since submits are accepted; else 503 with the reason in one sentence."""
     try:
-        engine().views.server_time()
-    except ResultStoreUnavailable:
-        return {"error": "Redis does not answer; the log says at which address."}, 503
-    return {"status": "ready"}
+        alarms = engine().alarms.current()
+    except ResultStoreUnavailable as error:
+        return {"error": public_sentence(error)}, 503
+    return {"status": "ready", "alarms": [alarm.name for alarm in alarms]}

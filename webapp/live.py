@@ -16,9 +16,10 @@ from webapp.subscriber import Row, Subscriber
 from yadtq.errors import ResultStoreUnavailable
 
 if TYPE_CHECKING:
-    from yadtq.config import Settings
+    from webapp.alarms import Alarm
+    from webapp.engine import Engine
     from yadtq.core.yadtq_task import TaskResult
-    from yadtq.core.yadtq_views import Changes, Views, Watcher
+    from yadtq.core.yadtq_views import Changes, Watcher
 
     Renderer = Callable[[Iterable[TaskResult]], list[Row]]
 
@@ -39,9 +40,12 @@ _ROWS_MAX = 500  # rows rendered in one round; beyond, pages read themselves aga
 class Hub:
     """Knows the open pages, renders each changed row once, gives it to all of them."""
 
-    def __init__(self, views: Views, settings: Settings, render: Renderer) -> None:
-        self._views = views
-        self._settings = settings
+    def __init__(self, engine: Engine, render: Renderer) -> None:
+        self._views = engine.views
+        self._settings = engine.settings
+        self._alarms = engine.alarms
+        self._outage = engine.redis_outage
+        self._alarmed: list[Alarm] = []
         self._render = render
         self._lock = threading.Lock()
         self._sockets: dict[Subscriber, Callable[[], None]] = {}
@@ -149,13 +153,15 @@ class Hub:
             self._down = False
             self._signal("up")
             self._signal("resync")  # whatever happened meanwhile, the pages read themselves again
+        self._outage.up()
         if time.monotonic() - self._ticked >= _TICK:
             self._ticked = time.monotonic()
-            self._signal("tick")
+            alarms = self._alarms.current() if self._everyone() else self._alarmed
+            self._signal("tick" if alarms == self._alarmed else "refresh")
+            self._alarmed = alarms
 
     def _lost(self, error: ResultStoreUnavailable) -> None:
-        if not self._down:
-            log.warning("the live pages wait for Redis: %s", error)
+        self._outage.down(str(error))
         self._down = True
         self._signal("down")
         time.sleep(_BEAT)

@@ -63,7 +63,7 @@ def init_app(app: Flask) -> None:
     app.config.setdefault("YADTQ_SOCKETS", 72)  # gunicorn's 96 threads less 24 for pages
     app.config["SOCK_SERVER_OPTIONS"] = {"ping_interval": 25, "max_message_size": 16_384}
     engine: Engine = app.extensions["yadtq"]
-    app.extensions["yadtq-hub"] = Hub(engine.views, engine.settings, lambda tasks: _render(app, tasks))
+    app.extensions["yadtq-hub"] = Hub(engine, lambda tasks: _render(app, tasks))
     app.extensions["yadtq-slots"] = Slots(app.config["YADTQ_SOCKETS"])
     app.before_request(_gate)
     app.teardown_request(_release)

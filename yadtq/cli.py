@@ -8,6 +8,7 @@ import click
 
 from yadtq.commands.doctor import doctor
 from yadtq.commands.exits import EPILOG, Exit, exit_code
+from yadtq.commands.logs import quiet_kafka
 from yadtq.commands.moves import cancel, retry
 from yadtq.commands.output import complain
 from yadtq.commands.show import show_task, show_tasks, show_workers
@@ -43,6 +44,7 @@ def main() -> None:
 
     Start everything on this machine with `yadtq up`.
     """
+    quiet_kafka()
 
 
 for command in (up, worker, web, submit, show_task, show_tasks, show_workers, retry, cancel, doctor, user):

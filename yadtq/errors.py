@@ -60,7 +60,16 @@ class ResultTimeout(TaskError):
 
 
 class ServerError(YadtqError):
-    """The base of errors about Kafka and Redis."""
+    """The base of errors about Kafka and Redis.
+
+    ``kind`` is ``away`` (it may pass by itself), ``full`` or ``refused`` (the server answers, and says no).
+    ``public`` says the same without addresses and server's words, for pages that anybody can open.
+    """
+
+    def __init__(self, message: str, *, kind: str = "away", public: str = "") -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.public = public or message
 
 
 class BrokerUnavailable(ServerError):
@@ -77,8 +86,8 @@ class SubmitUncertain(ResultStoreUnavailable):
     ``task_id`` may or may not have been accepted: submit again with the same ``key`` to be sure.
     """
 
-    def __init__(self, message: str, task_id: str) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, task_id: str, *, public: str = "") -> None:
+        super().__init__(message, public=public)
         self.task_id = task_id
 
 

@@ -123,7 +123,9 @@ def test_every_script_says_what_it_is_for_and_flushes_what_it_gathered(name: str
     text = LUA[name]
     assert text.startswith("-- ")
     assert "-- ARGV: " in text
-    gathers = re.search(r"note_move|note_worker|add_pair|unsent\[|undue\[|republish|end_without_result|give_back", text)
+    gathers = re.search(
+        r"note_move|note_worker|count\(|add_pair|unsent\[|undue\[|republish|end_without_result|give_back", text
+    )
     assert bool(gathers) == ("\nflush()\n" in text)
 
 

@@ -218,8 +218,10 @@ class TaskClient:
             return self._store.patiently(once)
         except ResultStoreUnavailable as error:
             if unanswered:
-                sentence = f"{error}: it may or may not have accepted task {new[0].id}; submit it again with the same key to be sure"
-                raise SubmitUncertain(sentence, new[0].id) from error
+                rest = (
+                    f": it may or may not have accepted task {new[0].id}; submit it again with the same key to be sure"
+                )
+                raise SubmitUncertain(f"{error}{rest}", new[0].id, public=f"{error.public}{rest}") from error
             raise
 
     def _publish(

@@ -35,6 +35,7 @@ from yadtq.core.yadtq_publisher import Publisher
 from yadtq.core.yadtq_recovery import Recovery
 from yadtq.core.yadtq_result_db import ResultStore
 from yadtq.core.yadtq_task import check_name
+from yadtq.core.yadtq_watch import Watch
 from yadtq.errors import BrokerUnavailable, ConfigError, ResultStoreUnavailable
 
 logger = logging.getLogger(__name__)
@@ -89,7 +90,6 @@ class TaskWorker:
         self._held_off = False  # paused because the buffer is full
         self._thread: threading.Thread | None = None
         self._threads: list[threading.Thread] = []
-        self._kafka = OutageLog(logger, "running tasks go on, no new ones arrive until it answers")
         about = About(
             self.name,
             socket.gethostname(),
@@ -136,6 +136,7 @@ class TaskWorker:
         self._publisher = Publisher(broker, store)
         self._heartbeat = Heartbeat(store, self._lease, self._pool, about, self._state, self._recovery.fenced)
         self._keeper = Keeper(store, broker, self._lease, self._publisher)
+        self._watch = Watch(store, broker, lambda: self._claimer.rejected)
         self._recovery.lease, self._recovery.heartbeat = self._lease, self._heartbeat
 
     # -- what the parts tell each other ----------------------------------------------------------------
@@ -155,6 +156,7 @@ class TaskWorker:
             "partitions": partitions,
             "done": self._finisher.done,
             "failed": self._finisher.failed,
+            "kafka": self._broker.outage.sentence,
             "stopping": self._stop.is_set(),
         }
 
@@ -242,7 +244,7 @@ class TaskWorker:
     def _connect(self) -> bool:
         """Redis first, then Kafka, each with growing pauses; False when stopped meanwhile."""
         logger.info("worker %s: queues %s, %d slots", self.name, ", ".join(self._queue_of.values()), self._pool.size)
-        pause, redis_log = 0.1, OutageLog(logger, "the worker tries again")
+        pause, redis_log = 0.1, OutageLog(logger, "Redis", "the worker tries again")
         while not self._stop.is_set():
             try:
                 if self._lease.era is None:
@@ -250,18 +252,18 @@ class TaskWorker:
                     self._lease.believe(self._store.beat(self._lease.inc, *self._heartbeat.message()), sent_at)
                     redis_log.up()
                 self._consumer = self._broker.open_consumer(list(self._queue_of), self._intake)
-                self._kafka.up()
+                self._broker.outage.up()
                 return True
             except ResultStoreUnavailable as error:
                 redis_log.down(str(error))
             except BrokerUnavailable as error:
-                self._kafka.down(str(error))
+                self._broker.outage.down(str(error))
             self._stop.wait(pause)
             pause = min(pause * 2, 5.0)
         return False
 
     def _start_threads(self) -> None:
-        for part in (self._claimer, self._finisher, self._heartbeat, self._keeper):
+        for part in (self._claimer, self._finisher, self._heartbeat, self._keeper, self._watch):
             thread = threading.Thread(
                 target=self._guarded, args=(part.loop,), name=f"yadtq-{type(part).__name__.lower()}", daemon=True
             )
@@ -282,7 +284,7 @@ class TaskWorker:
             try:
                 self._poll_once()
             except BrokerUnavailable as error:
-                self._kafka.down(str(error))
+                self._broker.outage.down(str(error))
                 self._stop.wait(0.5)
             if time.monotonic() >= next_commit:
                 next_commit = time.monotonic() + COMMIT_EVERY
@@ -328,7 +330,7 @@ class TaskWorker:
             logger.info("worker %s has %d partitions (%d new, %d given up)", self.name, len(assigned), gained, dropped)
             self._assigned = assigned
             self._intake.keep_only(assigned)
-            self._kafka.up()
+            self._broker.outage.up()
             if assigned:
                 self._started.set()
 
@@ -386,6 +388,7 @@ class TaskWorker:
         self._finisher.stop()
         self._heartbeat.stop()
         self._keeper.stop()
+        self._watch.stop()
         for thread in self._threads:
             thread.join(timeout=3)
         self._publisher.close(2.0)

@@ -125,8 +125,11 @@ class Accounts:
     def web_secret(self) -> str:
         """The cookie key shared by all web processes where none is set; made at the first call."""
         key = self._store.key("web_secret")
-        self._store.guard(lambda: self._client.set(key, secrets.token_urlsafe(48), nx=True))
-        return str(self._store.guard(lambda: self._client.get(key)).decode())
+        found = self._store.guard(lambda: self._client.get(key))
+        if found is None:
+            self._store.guard(lambda: self._client.set(key, secrets.token_urlsafe(48), nx=True))
+            found = self._store.guard(lambda: self._client.get(key))
+        return str(found.decode())
 
 
 def _escape(text: str) -> str:

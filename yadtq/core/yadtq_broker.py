@@ -17,15 +17,18 @@ from kafka import (
     OffsetSpec,
     TopicPartition,
 )
+from kafka.admin import ConfigResource
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
-from kafka.errors import AuthorizationError, KafkaError, SaslAuthenticationFailedError, TopicAlreadyExistsError
+from kafka.errors import CoordinatorNotAvailableError, KafkaError, TopicAlreadyExistsError
 from kafka.net.sasl import get_sasl_mechanism
 
 from yadtq.config import Settings
 from yadtq.core.yadtq_codec import HEADER, Codec
 from yadtq.core.yadtq_knock import Refused, knock
+from yadtq.core.yadtq_outage import OutageLog
 from yadtq.core.yadtq_task import DEFAULT_QUEUE, check_name
-from yadtq.core.yadtq_tls import tls_context, tls_trouble
+from yadtq.core.yadtq_tls import tls_context
+from yadtq.core.yadtq_trouble import kafka_unavailable
 from yadtq.errors import BrokerUnavailable, InvalidName
 
 logger = logging.getLogger(__name__)
@@ -80,6 +83,10 @@ class Broker:
         self._tls = tls_context(settings, "kafka") if settings.kafka_tls else None
         self._lock = threading.Lock()
         self._producer: KafkaProducer | None = None
+        self._pinger: KafkaAdminClient | None = None
+        self._ping_lock = threading.Lock()
+        # One for all that speak to Kafka by this broker: a process tells of an outage once.
+        self.outage = OutageLog(logger, "Kafka", "what is submitted waits in Redis, running tasks go on")
         self._known_topics: set[str] = set()
 
     # -- names -------------------------------------------------------------------------------------
@@ -113,7 +120,7 @@ class Broker:
                 return
             except (OSError, Refused) as error:
                 if number == len(self.settings.kafka_servers):
-                    raise BrokerUnavailable(self._sentence(error)) from error
+                    raise self.unavailable(error) from error
 
     def _login(self) -> dict[str, Any]:
         settings = self.settings
@@ -141,22 +148,11 @@ class Broker:
         try:
             return call()
         except (KafkaError, OSError) as error:
-            raise BrokerUnavailable(self._sentence(error)) from error
+            raise self.unavailable(error) from error
 
-    def _sentence(self, error: BaseException) -> str:
-        where = f"Kafka at {self.settings.kafka_address}"
-        if isinstance(error, Refused):
-            return f"{where} {error}"
-        if trouble := tls_trouble(error, "kafka"):
-            return f"{where} {trouble}"
-        if isinstance(error, AuthorizationError):
-            who = self.settings.kafka_username or "this client"
-            return f"{where} does not allow {who} to do that; grant the rights listed in docs/security.md ({type(error).__name__}: {error})"
-        if isinstance(error, SaslAuthenticationFailedError):
-            return f"{where} refused the user name or password; check kafka_username, kafka_password and kafka_sasl_mechanism"
-        return (
-            f"{where} cannot be reached; start Kafka there or set YADTQ_KAFKA_SERVERS ({type(error).__name__}: {error})"
-        )
+    def unavailable(self, error: BaseException) -> BrokerUnavailable:
+        """An error of kafka-python as ours, in one sentence."""
+        return kafka_unavailable(error, self.settings)
 
     def _admin(self) -> KafkaAdminClient:
         self._probe()
@@ -172,6 +168,26 @@ class Broker:
 
         return self._guard(run)
 
+    def ping(self) -> None:
+        """Return once Kafka has answered a request; raises BrokerUnavailable, after about ten seconds at most."""
+        with self._ping_lock:
+            if self._pinger is not None:
+                try:
+                    self._pinger.describe_cluster()
+                    return
+                except (
+                    KafkaError,
+                    OSError,
+                ) as error:  # one of several brokers may have gone: a new connection finds another
+                    logger.debug("asking Kafka anew: %s", error)
+                    self._drop_pinger()
+            self._pinger = self._guard(self._admin)
+
+    def _drop_pinger(self) -> None:
+        pinger, self._pinger = self._pinger, None
+        if pinger is not None:
+            pinger.close()
+
     def ensure_topics(self, topics: Iterable[str]) -> None:
         """Create what is missing; raises BrokerUnavailable."""
         missing = [topic for topic in topics if topic not in self._known_topics]
@@ -179,6 +195,10 @@ class Broker:
             return
         self._with_admin(lambda admin: self._create(admin, missing))
         self._known_topics.update(missing)
+
+    def forget_topic(self, topic: str) -> None:
+        """Look again, before the next record, whether it is there: somebody may have deleted it."""
+        self._known_topics.discard(topic)
 
     def _create(self, admin: KafkaAdminClient, topics: Sequence[str]) -> None:
         existing = set(admin.list_topics())
@@ -274,6 +294,8 @@ class Broker:
 
     def close(self) -> None:
         """Close the producer; a later call makes a new one."""
+        with self._ping_lock:
+            self._drop_pinger()
         with self._lock:
             producer, self._producer = self._producer, None
         if producer is not None:
@@ -349,23 +371,43 @@ class Broker:
         return self._with_admin(run)
 
     def describe(self) -> dict[str, Any]:
-        """What `yadtq doctor` shows: brokers, topics and their partitions, version; raises BrokerUnavailable."""
+        """What `yadtq doctor` shows: version, brokers, our topics, lag; raises BrokerUnavailable."""
 
         def run(admin: KafkaAdminClient) -> dict[str, Any]:
-            topics = [
-                topic
-                for topic in admin.list_topics()
-                if topic == self.settings.topic or topic.startswith(self.settings.topic + ".")
-            ]
-            cluster = admin.describe_cluster()
-            partitions = _partitions_of(admin, topics)
-            counts = {topic: sum(tp.topic == topic for tp in partitions) for topic in topics}
-            return {"brokers": len(cluster["brokers"]), "topics": counts}
+            own = self.settings.topic
+            names = [topic for topic in admin.list_topics() if topic == own or topic.startswith(own + ".")]
+            brokers = admin.describe_cluster()["brokers"]
+            return {
+                "version": admin.get_broker_version_data(brokers[0]["broker_id"]).broker_version_str,
+                "brokers": len(brokers),
+                "topics": _describe_topics(admin, names),
+            }
 
         found = self._with_admin(run)
-        positions = self.group_positions(list(found["topics"])) if found["topics"] else {}
+        try:
+            positions = self.group_positions(list(found["topics"])) if found["topics"] else {}
+        except BrokerUnavailable as error:
+            if not isinstance(error.__cause__, CoordinatorNotAvailableError):  # a Kafka that has never had a group
+                raise
+            return {**found, "group_lag": None}
         found["group_lag"] = sum(end - max(first, committed) for first, committed, end in positions.values())
         return found
+
+
+def _describe_topics(admin: KafkaAdminClient, names: Sequence[str]) -> dict[str, dict[str, int | None]]:
+    """Per topic its partitions, copies, and how many copies must be in step; the last is None where Kafka does not tell."""
+    wanted = [ConfigResource("TOPIC", name, {"min.insync.replicas": None}) for name in names]
+    configs = admin.describe_configs(wanted, config_filter="all").get("topic", {}) if names else {}
+    found: dict[str, dict[str, int | None]] = {}
+    for topic in admin.describe_topics(list(names)) if names else []:
+        name, parts = topic["name"], topic["partitions"]
+        in_step = configs.get(name, {}).get("min.insync.replicas", {}).get("value")
+        found[name] = {
+            "partitions": len(parts),
+            "copies": min((len(part["replica_nodes"]) for part in parts), default=0),
+            "in_step": int(in_step) if in_step else None,
+        }
+    return found
 
 
 def _partitions_of(admin: KafkaAdminClient, topics: Sequence[str]) -> list[TopicPartition]:

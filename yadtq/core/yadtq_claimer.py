@@ -70,6 +70,7 @@ class Claimer:
         self._alone: Delivery | None = None  # the suspect that last had it
         self._drain_until = 0.0
         self.pace = Pace()
+        self.rejected = 0  # records put aside in the dead topic
 
     def wake(self) -> None:
         """There may be something to claim, or room for it."""
@@ -140,12 +141,16 @@ class Claimer:
         logger.error("rejected the record at %s/%d offset %d: %s", topic, partition, delivery.offset, reason)
         received = Received(delivery.offset, delivery.key, delivery.body, delivery.header, delivery.timestamp)
 
+        def kept() -> None:
+            self.rejected += 1
+            self._intake.settle([delivery])
+
         def try_again(error: BaseException) -> None:
             logger.warning("%s; the rejected record is kept and tried again", error)
             self._intake.defer(delivery)
 
         try:
-            self._broker.send_dead(topic, received, reason, lambda: self._intake.settle([delivery]), try_again)
+            self._broker.send_dead(topic, received, reason, kept, try_again)
         except BrokerUnavailable as error:
             try_again(error)
 

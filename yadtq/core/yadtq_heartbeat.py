@@ -88,7 +88,9 @@ class Heartbeat:
     def message(self, *, known: bool = False) -> tuple[str, str, list[str]]:
         """What a beat carries: about ('' where it is known), state, tokens held."""
         running = [delivery.task.id for delivery in self._pool.running() if delivery.task is not None]
-        state = json.dumps({"running": running[:MAX_SHOWN], "stuck": self._pool.stuck, **self._state()})
+        own = {"running": running[:MAX_SHOWN], "stuck": self._pool.stuck}
+        # Its clock lets others see how far it is from Redis' own.
+        state = json.dumps({**own, "clock": round(time.time(), 1), **self._state()})
         return ("" if known else self._about, state, list(self._lease.held))
 
     def _cancel(self, ids: set[str]) -> None:

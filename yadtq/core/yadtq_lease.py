@@ -42,7 +42,7 @@ class Lease:
         self._settled = settled  # told of records that need no longer be kept
         self._recover = recover  # called with a new era; returns when the worker has adapted to it
         self._outage = OutageLog(
-            logger, "no task is started until it answers, those running go on and their outcomes are kept"
+            logger, "Redis", "no task is started until it answers, those running go on and their outcomes are kept"
         )
         self.abandon = threading.Event()  # set when unanswered calls shall be given up
         self._lock = threading.Lock()

@@ -42,7 +42,7 @@ class Publisher:
         self._start_lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._closing = False
-        self._kafka = OutageLog(logger, "publishing waits in Redis and goes on when Kafka is back")
+        self._sends = OutageLog(logger, "Kafka", "what it did not take waits in Redis and is sent again")
 
     def publish(self, records: list[Record]) -> None:
         """Hand records over; never waits."""
@@ -104,17 +104,26 @@ class Publisher:
             self._answered()
 
         def failed(error: BaseException) -> None:
-            self._kafka.down(str(error))
+            self._broker.forget_topic(record.topic)  # it may be gone
+            if not self._broker.outage.sentence:  # else it is told already
+                self._sends.down(
+                    str(error if isinstance(error, BrokerUnavailable) else self._broker.unavailable(error))
+                )
             self._answered()
 
         with self._pending_lock:
             self._pending += 1
         try:
             self._broker.ensure_topics([record.topic])
+            self._broker.producer()
+        except BrokerUnavailable as error:
+            self._broker.outage.down(str(error))
+            self._answered()
+            return
+        try:
             self._broker.send(record, acknowledged, failed)
         except BrokerUnavailable as error:
-            self._kafka.down(str(error))
-            self._answered()
+            failed(error)
 
     def _answered(self) -> None:
         with self._pending_lock:
@@ -125,7 +134,8 @@ class Publisher:
     def _confirm(self) -> None:
         """Tell Redis what Kafka has. A failure loses nothing: a claim clears the outbox as well."""
         while self._acked:
-            self._kafka.up()
+            self._broker.outage.up()
+            self._sends.up()
             batch = [self._acked.popleft() for _ in range(min(len(self._acked), ACK_BATCH))]
             try:
                 self._store.published(batch)

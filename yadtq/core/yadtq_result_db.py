@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import redis
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, DataError, NoPermissionError, NoScriptError, RedisError, ResponseError
+from redis.exceptions import DataError, NoScriptError, RedisError, ResponseError
 from redis.retry import Retry
 
 from yadtq.config import Settings
@@ -23,7 +23,9 @@ from yadtq.core.moves.base import Reply, seconds_to_ms
 from yadtq.core.moves.clients import ClientMoves, NewTask
 from yadtq.core.moves.keeper import KeeperMoves
 from yadtq.core.moves.workers import ClaimItem, WorkerMoves
-from yadtq.core.yadtq_tls import tls_context, tls_trouble
+from yadtq.core.yadtq_checks import OLDEST_REDIS
+from yadtq.core.yadtq_tls import tls_context
+from yadtq.core.yadtq_trouble import AWAY, REFUSED, redis_unavailable
 from yadtq.errors import ResultStoreUnavailable
 
 __all__ = ["KEYS", "ClaimItem", "NewTask", "Reply", "ResultStore", "Unanswered", "seconds_to_ms"]
@@ -47,7 +49,7 @@ KEYS: dict[str, str] = {
     "backlog": "hash   queued tasks, by queue",
     "busy": "hash   processing tasks, by queue",
     "totals": "hash   ended tasks since the start, by status; fenced, rebuilt, rejected",
-    "minute:": "hash   success, failed, retried … of one minute, by its start (s)",
+    "minute:": "hash   success, failed, retried, fenced, rebuilt, rejected … of one minute, by its start (s)",
     "seq": "string number of the last change",
     "upd": "zset   what changed (t:, w: and id) -> seq, newest 10,000",
     "signing": "string fingerprints of the signing keys the workers know; absent where they take unsigned tasks",
@@ -66,7 +68,21 @@ CONNECT_TIMEOUT = 1.0  # seconds
 READ_TIMEOUT = 2.0  # seconds
 PATIENCE = 5.0  # seconds a client's call may take in all
 _FULL_PROOF = frozenset(
-    {"pubd", "claim", "rebuild", "fin", "beat", "release", "reap", "due", "sweep", "audit", "cancel", "requeue"}
+    {
+        "pubd",
+        "claim",
+        "rebuild",
+        "fin",
+        "beat",
+        "release",
+        "reap",
+        "due",
+        "sweep",
+        "audit",
+        "cancel",
+        "requeue",
+        "count",
+    }
 )
 
 T = TypeVar("T")
@@ -147,7 +163,7 @@ class ResultStore(ClientMoves, WorkerMoves, KeeperMoves):
             raise self.unavailable(error) from error
         except (RedisError, OSError) as error:
             connection.disconnect()
-            raise Unanswered(self._sentence(error)) from error
+            raise redis_unavailable(error, self.settings, Unanswered) from error
         finally:
             self._pool.release(connection)
 
@@ -168,7 +184,7 @@ class ResultStore(ClientMoves, WorkerMoves, KeeperMoves):
                 return call()
             except ResultStoreUnavailable as error:
                 # A further try may take a whole read timeout; the caller was promised an answer in time.
-                if time.monotonic() + pause + READ_TIMEOUT > deadline or not _may_pass(error):
+                if time.monotonic() + pause + READ_TIMEOUT > deadline or error.kind != AWAY:
                     raise
             time.sleep(pause)
             pause = min(pause * 2, 1.0)
@@ -183,37 +199,16 @@ class ResultStore(ClientMoves, WorkerMoves, KeeperMoves):
         """Redis does not know a script: a first use, or a new server; look which kind it is."""
         info = self.guard(lambda: self.client.info("server"))
         version = tuple(int(part) for part in str(info["redis_version"]).split(".")[:2])
-        if version < (6, 2):
+        if version < OLDEST_REDIS:
+            what = f"is version {info['redis_version']}; YADTQ needs 6.2 or newer, please upgrade it"
             raise ResultStoreUnavailable(
-                f"Redis at {self.settings.redis_address} is version {info['redis_version']}; YADTQ needs 6.2 or newer, please upgrade it"
+                f"Redis at {self.settings.redis_address} {what}", kind=REFUSED, public=f"Redis {what}"
             )
         script.prepare(modern=version >= (7, 0))
 
     def unavailable(self, error: BaseException) -> ResultStoreUnavailable:
         """An error of redis-py as ours, in one sentence."""
-        return ResultStoreUnavailable(self._sentence(error))
-
-    def _sentence(self, error: BaseException) -> str:
-        return f"Redis at {self.settings.redis_address} {self._trouble(error)}"
-
-    def _trouble(self, error: BaseException) -> str:
-        """What is wrong and what to do, as the rest of a sentence."""
-        said = str(error)
-        if isinstance(error, AuthenticationError) or "WRONGPASS" in said or "NOAUTH" in said:
-            return "refused the user name or password; check redis_url, or redis_username and redis_password"
-        if isinstance(error, ResponseError):
-            return _refusal(error)
-        return tls_trouble(error, "redis") or self._absence(error, said)
-
-    def _absence(self, error: BaseException, said: str) -> str:
-        if self.settings.redis_tls and "No such file" in said:
-            return f"cannot be reached in TLS: a file named in redis_url does not exist ({error})"
-        if isinstance(error, redis.TimeoutError):
-            tls = " in TLS; does that port speak it, is it" if self.settings.redis_tls else "; is it running and"
-            return f"does not answer{tls} reachable? ({error})"
-        hung_up = not self.settings.redis_tls and ("closed by server" in said or "reset by peer" in said)
-        hint = ", or write rediss:// or set redis_ssl where that port wants TLS" if hung_up else ""
-        return f"cannot be reached; start Redis there or set YADTQ_REDIS_URL{hint} ({error})"
+        return redis_unavailable(error, self.settings, ResultStoreUnavailable)
 
     def close(self) -> None:
         """Drop all connections; a later call opens new ones."""
@@ -234,27 +229,38 @@ class ResultStore(ClientMoves, WorkerMoves, KeeperMoves):
         info = self.guard(self.client.info)
         return {
             "version": str(info["redis_version"]),
+            "valkey": info.get("valkey_version"),  # a Valkey keeps the Redis version that it descends from
             "run_id": info["run_id"],
+            "mode": info.get("redis_mode"),
+            "role": info.get("role"),
             "aof": bool(info.get("aof_enabled")),
+            "aof_works": info.get("aof_last_write_status") != "err",
             "policy": info.get("maxmemory_policy"),
             "maxmemory": info.get("maxmemory"),
             "used_memory": info.get("used_memory"),
             "clock_skew": self.time_ms() / 1000 - time.time(),
         }
 
+    def count(self, what: str, number: int) -> None:
+        """Add to a counter that no other move raises, such as ``rejected``."""
+        self.run("count", what, number)
+
+    def is_full(self) -> bool:
+        """Whether memory has reached maxmemory; False where there is no limit, or Redis does not tell."""
+        try:
+            memory = self.client.info("memory")
+        except ResponseError as error:
+            logger.debug("Redis does not tell of its memory: %s", error)
+            return False
+        except (RedisError, OSError) as error:
+            raise self.unavailable(error) from error
+        counted = memory["used_memory"] - memory.get("mem_not_counted_for_evict", 0)
+        return bool(0 < memory.get("maxmemory", 0) < counted)
+
     def time_ms(self) -> int:
         """Redis' clock."""
         seconds, micros = self.guard(self.client.time)
         return int(seconds) * 1000 + int(micros) // 1000
-
-
-def _refusal(error: ResponseError) -> str:
-    said = str(error)
-    if "used memory > 'maxmemory'" in said:
-        return "is full (maxmemory reached): nothing new is accepted until memory is freed or maxmemory raised"
-    if isinstance(error, NoPermissionError) or "NOPERM" in said or "no permissions" in said or "ACL failure" in said:
-        return f"does not allow this user to do that; give it the rights listed in docs/security.md ({error})"
-    return f"refused: {error}"
 
 
 def _connection_options(settings: Settings) -> dict[str, Any]:
@@ -271,12 +277,3 @@ def _connection_options(settings: Settings) -> dict[str, Any]:
         "ssl_keyfile": settings.redis_ssl_keyfile,
         "ssl_password": settings.redis_ssl_key_password,
     }
-
-
-def _may_pass(error: ResultStoreUnavailable) -> bool:
-    """Whether trying again can help: not after a refusal, which would only be repeated."""
-    return (
-        not isinstance(error.__cause__, ResponseError)
-        or "LOADING" in str(error.__cause__)
-        or "READONLY" in str(error.__cause__)
-    )

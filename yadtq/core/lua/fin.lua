@@ -69,7 +69,7 @@ for i = 7, #ARGV, 8 do
   if code == 'FENCED' then fenced = fenced + 1 end
   out[#out + 1] = code
 end
-if fenced > 0 then count(totals, 'fenced', fenced) end
+if fenced > 0 then count(totals, 'fenced', fenced); count(tallies, 'fenced', fenced) end
 each_chunk(ended, 1000, function(...) redis.call('SREM', P .. 'run:' .. inc, ...) end)
 local suspect = #ended > 0 and redis.call('HGET', P .. 'worker:' .. inc, 'suspect')
 if suspect and redis.call('SISMEMBER', P .. 'run:' .. inc, suspect) == 0 then redis.call('HDEL', P .. 'worker:' .. inc, 'suspect') end

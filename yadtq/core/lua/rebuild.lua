@@ -14,6 +14,7 @@ for i = 2, #ARGV, 9 do
     note_move(id, queue, false, 'queued')
     add_pair(list_of(enters, 'all'), USS, id)
     count(totals, 'rebuilt', 1)
+    count(tallies, 'rebuilt', 1)
   end
 end
 flush()

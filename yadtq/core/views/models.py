@@ -87,6 +87,8 @@ class WorkerInfo:
     done: int
     failed: int
     pool: str = "thread"
+    kafka_trouble: str = ""  # why it cannot reach Kafka, as a sentence; '' while it can
+    clock_skew: float = 0.0  # seconds its machine's clock was ahead of Redis' at its last beat
     stuck: int = 0  # threads lost to tasks that did not end when their time was over
     functions: list[FunctionInfo] = field(default_factory=list)
 
@@ -108,6 +110,9 @@ class MinuteStats:
     success: int
     failed: int
     retried: int
+    fenced: int  # outcomes that came too late and were dropped
+    rebuilt: int  # rows that Redis had lost, made again from Kafka
+    rejected: int  # records that could not be trusted or read
 
 
 @dataclass(frozen=True)

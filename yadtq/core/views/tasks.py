@@ -135,13 +135,32 @@ class TaskReads(ChangeReads):
         return {status: found[status] for status in TaskStatus}
 
     def totals(self) -> dict[str, int]:
-        """Counters since the start: ended tasks by status, fenced outcomes, rebuilt rows."""
+        """Counters since the start: ended tasks by status, fenced outcomes, rebuilt rows, rejected records."""
         raw = self._store.guard(lambda: self._store.client.hgetall(self._store.key("totals")))
         return {name.decode(): int(value) for name, value in raw.items()}
 
     def outbox_size(self) -> int:
         """Tasks that Kafka has not acknowledged yet."""
         return int(self._store.guard(lambda: self._store.client.zcard(self._store.key("outbox"))))
+
+    def outbox_age(self) -> float:
+        """Seconds that the task whose turn it is next in the outbox has been there at least; 0 where it is empty.
+
+        That one was sent the longest ago, so Kafka has taken nothing for that long, or its sender is gone.
+        """
+        key = self._store.key
+        pipe = self._store.client.pipeline(transaction=False)
+        pipe.time()
+        pipe.zrange(key("outbox"), 0, 0)
+        (seconds, micros), first = self._store.guard(pipe.execute)
+        if not first:
+            return 0.0
+        changed = self._store.guard(lambda: self._store.client.hget(key("t:", first[0].decode()), "changed"))
+        return max(0.0, seconds + micros / 1e6 - int(changed) / 1000) if changed else 0.0
+
+    def is_full(self) -> bool:
+        """Whether Redis has reached its maxmemory, and so refuses new tasks."""
+        return self._store.is_full()
 
 
 def _task_result(task_id: str, row: dict[bytes, bytes], whole: bytes | None) -> TaskResult:

@@ -65,6 +65,8 @@ class WorkerReads(Reads):
             done=state.get("done", 0),
             failed=state.get("failed", 0),
             pool=about.get("pool", "thread"),
+            kafka_trouble=state.get("kafka", ""),
+            clock_skew=state["clock"] - beat_at if "clock" in state else 0.0,
             stuck=state.get("stuck", 0),
             functions=[_function(entry, list(about["queues"])) for entry in about["functions"]],
         )
