@@ -224,7 +224,7 @@ def test_each_mistake_with_tls_is_named(
         ),
         (
             {**without, "redis_url": f"redis://localhost:{port}/0"},
-            "write rediss:// or set redis_ssl where that port wants TLS",
+            "speaks TLS; write rediss:// in redis_url, or set redis_ssl",
         ),
     ]
     for changes, sentence in wrong:

@@ -30,16 +30,17 @@ class Answerer(Enum):
 def who_answers(host: str, port: int) -> Answerer:
     """Takes at most about four seconds, for a server that never says a word; otherwise next to none."""
     try:
-        replies = [_reply(host, port, question) for question in (_PING, _API_VERSIONS)]
+        to_ping = _reply(host, port, _PING)
+        if to_ping.startswith((b"+PONG", b"-NOAUTH", b"-LOADING", b"-DENIED", b"-MISCONF")):
+            return Answerer.REDIS
+        to_versions = _reply(host, port, _API_VERSIONS)
     except OSError:
         return Answerer.NOBODY
-    if replies[0].startswith((b"+PONG", b"-NOAUTH", b"-LOADING", b"-DENIED", b"-MISCONF")):
-        return Answerer.REDIS
-    if replies[1][4:8] == struct.pack(">i", _CORRELATION):
+    if to_versions[4:8] == struct.pack(">i", _CORRELATION):
         return Answerer.KAFKA
     if _speaks_tls(host, port):
         return Answerer.TLS
-    return Answerer.OTHER if any(replies) else Answerer.SILENT
+    return Answerer.OTHER if to_ping or to_versions else Answerer.SILENT
 
 
 def _reply(host: str, port: int, question: bytes) -> bytes:

@@ -131,7 +131,7 @@ _KAFKA_RULES = (
 _HUNG_UP = re.compile(
     "Connection closed|Connection reset|Error 104|Error 32|InvalidResponse|Protocol|SSL|UnicodeDecode"
 )
-_NEVER_SPOKE = re.compile("TimeoutError|Unable to bootstrap|Handshake failed|wrong version number")
+_NEVER_SPOKE = re.compile("TimeoutError|Unable to bootstrap|KafkaConnectionError")
 
 
 def redis_unavailable(error: BaseException, settings: Settings, kind: type[_Error]) -> _Error:
