@@ -131,7 +131,7 @@ _KAFKA_RULES = (
 _HUNG_UP = re.compile(
     "Connection closed|Connection reset|Error 104|Error 32|InvalidResponse|Protocol|SSL|UnicodeDecode"
 )
-_NEVER_SPOKE = re.compile("TimeoutError|Unable to bootstrap|KafkaConnectionError")
+_NEVER_SPOKE = re.compile("TimeoutError|ConnectionResetError|Unable to bootstrap|KafkaConnectionError")
 
 
 def redis_unavailable(error: BaseException, settings: Settings, kind: type[_Error]) -> _Error:
@@ -212,7 +212,7 @@ def _kafka_connection(error: BaseException, settings: Settings) -> Trouble:
     other = {
         Answerer.REDIS: "is no Kafka: a Redis answers there; correct YADTQ_KAFKA_SERVERS",
         Answerer.OTHER: "is no Kafka: something else answers there; correct YADTQ_KAFKA_SERVERS",
-        Answerer.TLS: "" if encrypted else "speaks TLS; set YADTQ_KAFKA_SECURITY_PROTOCOL to SSL or SASL_SSL",
+        Answerer.TLS: "" if encrypted else "answers in TLS there; set kafka_security_protocol to SSL or SASL_SSL",
         Answerer.KAFKA: f"does not speak TLS there, as {protocol} asks; correct YADTQ_KAFKA_SECURITY_PROTOCOL"
         if encrypted
         else "",
