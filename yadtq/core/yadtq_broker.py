@@ -19,7 +19,7 @@ from kafka import (
 )
 from kafka.admin import ConfigResource
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
-from kafka.errors import CoordinatorNotAvailableError, KafkaError, TopicAlreadyExistsError
+from kafka.errors import KafkaError, RetriableError, TopicAlreadyExistsError
 from kafka.net.sasl import get_sasl_mechanism
 
 from yadtq.config import Settings
@@ -387,7 +387,7 @@ class Broker:
         try:
             positions = self.group_positions(list(found["topics"])) if found["topics"] else {}
         except BrokerUnavailable as error:
-            if not isinstance(error.__cause__, CoordinatorNotAvailableError):  # a Kafka that has never had a group
+            if not isinstance(error.__cause__, RetriableError):  # a Kafka that has never had a group, for one
                 raise
             return {**found, "group_lag": None}
         found["group_lag"] = sum(end - max(first, committed) for first, committed, end in positions.values())

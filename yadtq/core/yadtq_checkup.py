@@ -32,15 +32,18 @@ def examine(broker: Broker, store: ResultStore) -> Iterator[Check]:
         yield Check("Kafka", Level.FAIL, str(error))
 
 
-def at_start(broker: Broker, store: ResultStore) -> list[Check]:
+def at_start(broker: Broker, store: ResultStore) -> Iterator[Check]:
     """What a worker that starts should tell of: all that is not as it should be and concerns workers.
 
     Raises:
         ResultStoreUnavailable, BrokerUnavailable
     """
-    online = _online(Views(store))
-    found = [*checks.redis_checks(store.describe()), *_kafka(broker, store, online)]
-    return [check for check in found if check.level is not Level.OK]
+    yield from _bad(checks.redis_checks(store.describe()))
+    yield from _bad(_kafka(broker, store, _online(Views(store))))
+
+
+def _bad(found: Iterator[Check]) -> Iterator[Check]:
+    return (check for check in found if check.level is not Level.OK)
 
 
 def _kafka(broker: Broker, store: ResultStore, online: list[WorkerInfo]) -> Iterator[Check]:
