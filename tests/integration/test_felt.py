@@ -197,6 +197,7 @@ def test_a_full_redis_is_on_every_page_and_a_submit_says_so(house: House, web: W
         answer = page.post("/submit", data={"task": "add", "json": '{"args": [1, 2]}', "csrf_token": token})
         assert answer.status_code == 503
         assert "Redis is full (maxmemory reached): nothing new is accepted" in answer.text
+        assert "data-until-ready" not in answer.text  # the page would reload, and so submit, again and again
         told = CliRunner().invoke(main, ["doctor", "--json", "--redis", house.settings["redis_url"]]).output
         assert "it is full" in told
     finally:

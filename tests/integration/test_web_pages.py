@@ -218,6 +218,7 @@ def test_with_redis_away_pages_say_so_and_the_process_stays_alive(redis_server: 
 
     assert page.status_code == 503
     assert "<b>Redis is down.</b>" in page.text
+    assert "data-until-ready" in page.text
     assert "Traceback" not in page.text
     assert (ready.status_code, list(ready.get_json())) == (503, ["error"])
     assert stranger.get("/healthz").status_code == 200
