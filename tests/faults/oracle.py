@@ -53,11 +53,15 @@ class Verdict:
     too_early: list[str] = field(default_factory=list)  # offsets committed over records still needed
     still_running: list[str] = field(default_factory=list)  # in state processing when all had ended
     tracebacks: list[str] = field(default_factory=list)
+    twice: list[str] = field(default_factory=list)  # run more often than promised; kept where nothing explains it
+    late: list[str] = field(default_factory=list)  # ended after the time that the test had set for them
     re_executed: int = 0  # runs beyond the first one of an attempt
     samples: int = 0  # looks at the committed offsets
     runs: list[Run] = field(default_factory=list)
 
-    LINES = ("lost", "unexpected", "two_outcomes", "wrong", "fences", "too_early", "still_running", "tracebacks")
+    LINES = (
+        "lost", "unexpected", "two_outcomes", "wrong", "fences", "too_early", "still_running", "tracebacks", "twice", "late",
+    )  # fmt: skip
 
     def failures(self) -> dict[str, list[str]]:
         """The lines that are not empty, by name."""

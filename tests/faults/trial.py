@@ -29,6 +29,8 @@ REPORT_FOLDER = os.environ.get("SOAK_REPORT")  # where `make soak` wants each tr
 class Trial:
     """Use it as a context manager; ``settings`` are the workers' and the client's, ``options`` the workers'."""
 
+    reported = True  # whether it has its place in the soak's report
+
     def __init__(
         self, name: str, cluster: Cluster, folder: Path, seed: int, settings: dict[str, Any], **options: Any
     ) -> None:
@@ -64,7 +66,7 @@ class Trial:
         self.house.close()
         self.redis.stop()
         self.cluster.kafka.mend()
-        if REPORT_FOLDER:
+        if REPORT_FOLDER and self.reported:
             write_record(Path(REPORT_FOLDER), self._record(passed=error is None))
 
     def start_workers(self, count: int, **settings: Any) -> None:

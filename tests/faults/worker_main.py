@@ -55,7 +55,7 @@ def build_tasks(log: RunLog) -> dict[str, Any]:
         return begin_and_end(ctx, number, seconds)
 
     @task(retries=3)
-    def flaky(number: int, *, ctx: TaskContext) -> list[int]:
+    def flaky(number: int, ballast: str = "", *, ctx: TaskContext) -> list[int]:
         if ctx.attempt == 1:
             log.write("begin", ctx)
             log.write("end", ctx)
