@@ -113,8 +113,8 @@ def a_claims_answer_is_lost(scene: Scene) -> Verdict:
     scene.redis.workers_link.set(HALF_OPEN)
     task_id = scene.submit("square", 1, 0.0)
     scene.is_(task_id, "processing")
-    scene.redis.workers_link.set(PASS)
     scene.redis.workers_link.cut()
+    scene.redis.workers_link.set(PASS)
     scene.end_in_time([task_id], 8)
     return scene.judge_once(within=25)
 

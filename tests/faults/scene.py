@@ -171,7 +171,7 @@ class Scene(Trial):
         hasty = self.house.beside(time_scale=0.02, redis_url=self.redis.now.url)
         store = hasty.store
         about = json.dumps(asdict(About("hasty", "here", "0", ("none",), 0, [])))
-        known = {w.id for w in hasty.views.workers() if w.name == worker.name and w.online}
+        known = {w.id for w in hasty.views.workers() if w.name == worker.name}
         assert len(known) == 1
         dead: set[str] = set()
         deadline = time.monotonic() + 20
