@@ -170,7 +170,9 @@ class Scene(Trial):
         """As a keeper does with one that was away: by the real move, of one for whom half a second is long."""
         hasty = self.house.beside(time_scale=0.02, redis_url=self.redis.now.url)
         store = hasty.store
-        about = json.dumps(asdict(About("hasty", "here", "0", ("none",), 0, [])))
+        about = json.dumps(
+            asdict(About("hasty", "here", "0", queues=("none",), concurrency=0, pool="thread", functions=[]))
+        )
         known = {w.id for w in hasty.views.workers() if w.name == worker.name}
         assert len(known) == 1
         dead: set[str] = set()

@@ -5,21 +5,26 @@ Each scene is played twice: with the engine as it is, and with one guard taken o
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.faults.guard_scenes import SCRIPTS
-from tests.faults.guards import GUARDS, Guard
+from tests.faults.guards import BY_MODEL, GUARDS, Guard
 from tests.faults.oracle import Verdict
+from tests.faults.patches import Patch, Rotten
 from tests.faults.scene import Bench, Scene
 from yadtq.embedded import EmbeddedKafka
 
-PlayScene = Callable[..., Verdict]
+Play = Callable[..., None]
+PAGE = Path(__file__).parents[2] / "docs" / "architecture.md"
+TABLE = re.compile(r"(<!-- guards: begin[^>]*-->\n).*?(<!-- guards: end -->)", re.DOTALL)
 
-daily = [pytest.param(guard, id=name) for name, guard in GUARDS.items() if guard.daily]
-by_soak = [pytest.param(guard, id=name, marks=pytest.mark.soak) for name, guard in GUARDS.items() if not guard.daily]
+daily = {guard.scene for guard in GUARDS.values() if guard.daily}
+SCENES = [pytest.param(name, marks=[] if name in daily else pytest.mark.soak) for name in SCRIPTS]
+EACH = [pytest.param(guard, id=name, marks=[] if guard.daily else pytest.mark.soak) for name, guard in GUARDS.items()]
 
 
 @pytest.fixture(scope="module")
@@ -29,34 +34,64 @@ def bench(kafka: EmbeddedKafka, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 @pytest.fixture
-def play(bench: Bench, tmp_path: Path) -> PlayScene:
-    """Plays a guard's scene, with it or without; fails with the oracle's lines."""
+def play(bench: Bench, tmp_path: Path) -> Play:
+    """Plays a scene, with a guard taken out or none; fails with the oracle's lines."""
 
-    def play(guard: Guard, *, without: bool = False) -> Verdict:
-        script = SCRIPTS[guard.scene]
-        missing = [guard.name] if without else []
-        with Scene(bench, tmp_path, missing, script.settings, concurrency=script.slots) as scene:
-            verdict = script.play(scene)
+    def play(scene: str, *without: str) -> None:
+        script = SCRIPTS[scene]
+        with Scene(bench, tmp_path, without, script.settings, concurrency=script.slots) as stage:
+            verdict = script.play(stage)
         verdict.must_be_clean(*script.allows)
-        return verdict
 
     return play
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("guard", daily + by_soak)
-def test_the_engine_keeps_its_promises(play: PlayScene, guard: Guard) -> None:
-    play(guard)
+@pytest.mark.parametrize("scene", SCENES)
+def test_the_engine_keeps_its_promises(play: Play, scene: str) -> None:
+    play(scene)
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("guard", daily + by_soak)
-def test_the_oracle_sees_that_the_guard_is_missing(play: PlayScene, guard: Guard) -> None:
+@pytest.mark.parametrize("guard", EACH)
+def test_the_oracle_sees_that_the_guard_is_missing(play: Play, guard: Guard) -> None:
     with pytest.raises(AssertionError, match=rf"^the oracle says .*\b{guard.line}: \d"):
-        play(guard, without=True)
+        play(guard.scene, guard.name)
 
 
 @pytest.mark.parametrize("guard", GUARDS.values(), ids=list(GUARDS))
 def test_what_takes_a_guard_out_fits_the_production_code(guard: Guard) -> None:
     for patch in guard.patches:
         patch.check()
+
+
+def test_a_patch_whose_text_is_not_there_is_refused() -> None:
+    with pytest.raises(Rotten, match="0 times"):
+        Patch("fin.lua", "no such line", "").apply()
+
+
+def test_every_guard_has_its_scene_and_every_scene_its_guard() -> None:
+    assert {guard.scene for guard in GUARDS.values()} == set(SCRIPTS)
+    assert {guard.line for guard in GUARDS.values()} <= set(Verdict.LINES)
+
+
+def test_the_page_lists_every_guard_and_no_other() -> None:
+    found = TABLE.search(PAGE.read_text())
+    assert found, "docs/architecture.md has lost the marks of its guards"
+    assert found[0] == found[1] + table() + found[2], "write it anew: python -m tests.faults.test_guards"
+
+
+def table() -> str:
+    lines = ["| guard | rule | without it, the oracle says | in the scene |", "|---|---|---|---|"]
+    lines += [f"| {g.name} | {g.rule} | `{g.line}` | {g.scene.replace('_', ' ')} |" for g in GUARDS.values()]
+    lines += [
+        "",
+        "Two rules show in no scene; the machine of [test_moves.py](../tests/model/test_moves.py) holds them:",
+        "",
+    ]
+    lines += [f"- {name}: {rule} Nothing is lost without it: {reason}." for name, (rule, reason) in BY_MODEL.items()]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(TABLE.sub(lambda found: found[1] + table() + found[2], PAGE.read_text()))
