@@ -14,7 +14,7 @@ CORE = "yadtq.core.yadtq_"
 
 @dataclass(frozen=True)
 class Guard:
-    """``line`` is the oracle's line that is not empty without it; ``scene`` a name in ``guard_scenes.py``."""
+    """``line`` is the oracle's line that is not empty without it; ``scene`` a name in ``scenes_of_….py``."""
 
     name: str
     rule: str

@@ -8,18 +8,18 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.faults.children import ROOT, Child
 from tests.faults.cluster import Cluster
 from tests.faults.oracle import Run, Verdict, read_runs
 from tests.faults.producer import Promise
 from tests.faults.proxy import Switchboard
 from tests.faults.trial import Trial
-from tests.faults.workers import ROOT, WorkerProcess
 from tests.helpers import eventually
 from yadtq import TaskResult
 from yadtq.core.yadtq_broker import Record
@@ -28,6 +28,7 @@ from yadtq.core.yadtq_task import Task
 from yadtq.embedded import EmbeddedKafka
 
 NOWHERE = "127.0.0.1:1"  # nothing listens there
+HOUR = 3_600_000  # ms
 
 
 class OneNode:
@@ -65,12 +66,12 @@ class Scene(Trial):
 
     # -- processes ---------------------------------------------------------------------------------
 
-    def start(self, **settings: Any) -> WorkerProcess:
+    def start(self, **settings: Any) -> Child:
         """One worker, once it has beaten."""
         self.start_workers(1, without=self.without, **settings)
         return self.crew.all[-1]
 
-    def start_unseen(self, **settings: Any) -> WorkerProcess:
+    def start_unseen(self, **settings: Any) -> Child:
         """One worker, at once."""
         return self.crew.start(1, without=self.without, **settings)[0]
 
@@ -166,7 +167,7 @@ class Scene(Trial):
             time.sleep(0.05)
         self.verdict.late += sorted(left)
 
-    def declare_dead(self, worker: WorkerProcess) -> None:
+    def declare_dead(self, worker: Child) -> None:
         """As a keeper does with one that was away: by the real move, of one for whom half a second is long."""
         hasty = self.house.beside(time_scale=0.02, redis_url=self.redis.now.url)
         store = hasty.store
@@ -210,3 +211,21 @@ class ClientProcess:
     def close(self) -> None:
         """Let it send what it has, and end."""
         self._process.communicate(timeout=20)
+
+
+Play = Callable[[Scene], Verdict]
+
+
+@dataclass(frozen=True)
+class Script:
+    """How a scene is played, its workers' slots and settings, and the oracle's lines that its fault allows."""
+
+    play: Play
+    slots: int
+    allows: tuple[str, ...]
+    settings: dict[str, Any]
+
+
+def script(*, slots: int = 4, allows: tuple[str, ...] = (), **settings: Any) -> Callable[[Play], Script]:
+    """Makes a script of a function that plays a scene."""
+    return lambda play: Script(play, slots, allows, settings)

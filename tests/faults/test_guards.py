@@ -11,14 +11,21 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.guard_scenes import SCRIPTS
+from tests.faults import scenes_of_tasks, scenes_of_workers
 from tests.faults.guards import BY_MODEL, GUARDS, Guard
 from tests.faults.oracle import Verdict
 from tests.faults.patches import Patch, Rotten
-from tests.faults.scene import Bench, Scene
+from tests.faults.scene import Bench, Scene, Script
 from yadtq.embedded import EmbeddedKafka
 
 Play = Callable[..., None]
+
+SCRIPTS = {
+    name: found
+    for module in (scenes_of_tasks, scenes_of_workers)
+    for name, found in vars(module).items()
+    if isinstance(found, Script)
+}
 PAGE = Path(__file__).parents[2] / "docs" / "architecture.md"
 TABLE = re.compile(r"(<!-- guards: begin[^>]*-->\n).*?(<!-- guards: end -->)", re.DOTALL)
 
