@@ -180,7 +180,7 @@ class Scene(Trial):
         deadline = time.monotonic() + 20
         while not known <= dead:
             assert time.monotonic() < deadline, "it never fell silent for long enough"
-            store.beat("hasty", about, "{}", 0, [])
+            store.beat("hasty", about, "{}", [])
             dead |= set(store.reap("hasty"))
             time.sleep(0.02)
         store.release("hasty", [], leave=True)
