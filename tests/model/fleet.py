@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from tests.model.log import Log, LogBroker
 from tests.model.member import Clock, Died, Line, Member, Trouble, step_by_step
-from tests.model.promises import Promises
+from tests.model.promises import LONG, Promises
 from tests.model.world import World
 from yadtq import TaskClient
 
@@ -152,6 +152,8 @@ class Fleet:
         if not redis_only:
             self.clock.now += ms / 1000
         self.promises.time_passes()
+        if ms > LONG:
+            self.look()
 
     def wait(self, seconds: float) -> None:
         self.pass_time(int(seconds * 1000))
@@ -177,5 +179,5 @@ class Fleet:
 
     def look(self) -> None:
         self.broken = True  # until it is known that nothing is
-        self.promises.check(self.world.picture())
+        self.promises.check(self.world.picture(), self.world.time_ms())
         self.broken = False
