@@ -26,7 +26,9 @@ class Promises:
         self._seen: set[str] = set()  # every task that ever had a row
         self._ended: set[str] = set()  # tasks that had ended when they were last seen
         self._ended_on_disk: set[str] = set()
-        self._unbound: set[str] = set()  # tasks that may run without their record: for long, or told again to another Redis
+        self._unbound: set[str] = (
+            set()
+        )  # tasks that may run without their record: for long, or told again to another Redis
         self._outcomes: dict[str, str] = {}  # per task that has a result: the run that gave it
         self._fences: dict[str, int] = {}
         self._fence_of: dict[str, int] = {}  # by token
@@ -124,7 +126,9 @@ class Promises:
             if now - int(row["started"]) > LONG:
                 self._unbound.add(task_id)
             else:
-                assert self._log.unread(task_id, int(row["gen"])), f"the record of {task_id} was committed while it runs"
+                assert self._log.unread(task_id, int(row["gen"])), (
+                    f"the record of {task_id} was committed while it runs"
+                )
 
     def _check_needed(self, picture: Picture, ended: set[str], where: str) -> None:
         """No commit has passed a record that is still needed, by what is in Redis and by what would come back after a crash."""
