@@ -91,6 +91,8 @@ def check_bounds(picture: Picture) -> None:
             inc = row["token"].rpartition(":")[0]
             assert task_id in picture.sets.get(f"run:{inc}", ()), "its worker's set does not know it"
             assert inc in picture.zsets.get("workers", {}), "nobody would miss its worker"
+    both = set(picture.zsets.get("dead", {})) & set(picture.zsets.get("workers", {}))
+    assert not both, "who was declared dead is a worker again"
     for name, ttl in picture.ttl.items():
         kind, _, part = name.partition(":")
         if name in NOT_TASKS or kind == "index":

@@ -11,6 +11,8 @@ from tests.model.world import Picture
 from yadtq.core.yadtq_result_db import ClaimItem
 from yadtq.core.yadtq_task import TERMINAL, TaskStatus
 
+LONG = 290_000  # ms; soon the record of such a run may be let go
+
 
 class Promises:
     """Remembers what was accepted, run and ended, and what the documents allow to be lost."""
@@ -24,6 +26,9 @@ class Promises:
         self._seen: set[str] = set()  # every task that ever had a row
         self._ended: set[str] = set()  # tasks that had ended when they were last seen
         self._ended_on_disk: set[str] = set()
+        self._unbound: set[str] = (
+            set()
+        )  # tasks that may run without their record: for long, or told again to another Redis
         self._outcomes: dict[str, str] = {}  # per task that has a result: the run that gave it
         self._fences: dict[str, int] = {}
         self._fence_of: dict[str, int] = {}  # by token
@@ -61,6 +66,7 @@ class Promises:
 
     def redis_went_back(self, picture: Picture) -> None:
         """A submit of the last second that Kafka has not seen is allowed to be lost."""
+        self._unbound |= self._ended
         self._before, self._ended = Picture(), self._ended_on_disk.copy()
         self._excuse(self._seen - set(picture.rows))
         self._rows = picture.rows
@@ -70,6 +76,7 @@ class Promises:
         """Allowed to be lost is what Kafka does not hold unread: what waited in Redis, or ran beside its committed record."""
         self._before = Picture()
         self._outcomes.clear()
+        self._unbound |= self._ended
         self._excuse(self._seen)
 
     def _excuse(self, gone: set[str]) -> None:
@@ -78,6 +85,7 @@ class Promises:
             gen = int(self._rows.get(task_id, {}).get("gen", 1))
             if not self._log.unread(task_id, gen):
                 self.excused.add(task_id)
+                self._unbound.add(task_id)
 
     def retention_took(self, ids: set[str], rows: Iterable[str]) -> None:
         """The audit brings back what Redis still knows."""
@@ -86,7 +94,7 @@ class Promises:
 
     # -- what holds ------------------------------------------------------------------------------------------
 
-    def check(self, picture: Picture) -> None:
+    def check(self, picture: Picture, now: int) -> None:
         check_indexes(picture)
         check_bounds(picture)
         check_progress(self._before, picture, self.retried)
@@ -99,6 +107,7 @@ class Promises:
                 self._check_outcome(task_id, row)
             else:
                 self._ended.discard(task_id)
+        self._check_running(picture, now)
         self._check_needed(picture, self._ended, "Redis")
         self._check_needed(self.disk, self._ended_on_disk, "the disk of Redis")
 
@@ -108,6 +117,18 @@ class Promises:
         assert json.loads(row["result"]) == row["token"], f"the outcome of {task_id} is that of an overtaken run"
         first = self._outcomes.setdefault(task_id, row["token"])
         assert first == row["token"], f"{task_id} has two accepted outcomes"
+
+    def _check_running(self, picture: Picture, now: int) -> None:
+        """A task that has not run for long could be made again from its record, should Redis come back empty."""
+        for task_id, row in picture.rows.items():
+            if row["status"] != "processing" or task_id in self._unbound | self.eaten or self.clock_went_back:
+                continue
+            if now - int(row["started"]) > LONG:
+                self._unbound.add(task_id)
+            else:
+                assert self._log.unread(task_id, int(row["gen"])), (
+                    f"the record of {task_id} was committed while it runs"
+                )
 
     def _check_needed(self, picture: Picture, ended: set[str], where: str) -> None:
         """No commit has passed a record that is still needed, by what is in Redis and by what would come back after a crash."""

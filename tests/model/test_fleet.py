@@ -20,7 +20,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tests.model.fleet import Fleet, Member, publish
+from tests.model.fleet import Fleet
+from tests.model.member import Member, publish
 from tests.model.profiles import SHRINKING, machine_settings
 from yadtq.embedded import EmbeddedRedis
 from yadtq.errors import IllegalMove, ResultStoreUnavailable, TaskNotFound
@@ -34,6 +35,7 @@ EVENTS = [
     "three seconds", "fsync", "redis goes back", "redis restarts", "redis is emptied",
 ]  # fmt: skip
 EVENT = st.sampled_from(["", "", "", "", *EVENTS])
+IN_A_POLL = st.sampled_from(["partitions return", "partitions return", *EVENTS])
 TROUBLE = st.tuples(st.sampled_from(["ok", "ok", "unsent", "lost", "die before", "die after"]), EVENT, EVENT)
 TROUBLES = st.one_of(st.just([]), st.lists(TROUBLE, max_size=4))
 SPANS = st.sampled_from([100, 600, 2_100, 2_100, 6_000, 21_000, 45_000, 320_000, -3_000])
@@ -58,8 +60,10 @@ class FleetMachine(RuleBasedStateMachine):
 
     # -- clients ---------------------------------------------------------------------------------------------
 
-    @initialize(count=st.integers(1, 4), sent=st.booleans())
-    def first_tasks(self, count: int, sent: bool) -> None:
+    @initialize(count=st.integers(1, 5), sent=st.booleans(), alone=st.booleans())
+    def first_tasks(self, count: int, sent: bool, alone: bool) -> None:
+        if not alone:
+            self.fleet.join()
         for _ in range(count):
             self.submit("work", big=False, delay=None, expires=None, key=None, fates=[], troubles=[], sent=sent)
 
@@ -141,7 +145,25 @@ class FleetMachine(RuleBasedStateMachine):
         self.fleet.troubled_step(member, troubles, lambda: member.do(part))
 
     @precondition(lambda self: self.fleet.members)
-    @rule(who=PICK, events=st.lists(EVENT, max_size=2))
+    @rule(times=st.integers(1, 3), ends=st.integers(0, 2), how=HOW, newest=st.booleans())
+    def life_goes_on(self, times: int, ends: int, how: str, newest: bool) -> None:
+        """Two seconds at a time; ``ends``: how many runs end at each worker, the newest or the oldest first."""
+        for _ in range(times):
+            self.fleet.pass_time(2_100)
+            for member in self.fleet.members:
+                member.how, member.newest_first = how, newest
+                for part in ("beat", "poll", "claim", "begin", *["end"] * ends, "finish", "keep", "publish", "commit"):
+                    member.do(part)
+                member.newest_first = False
+
+    @precondition(lambda self: len(self.fleet.members) > 1)
+    @rule(who=PICK)
+    def worker_is_away(self, who: int) -> None:
+        """Stopped for so long that the others declare it dead; then it goes on."""
+        self.fleet.troubled_step(self.fleet.pick(who), [], self.fleet.it_is_outlived)
+
+    @precondition(lambda self: self.fleet.members)
+    @rule(who=PICK, events=st.lists(IN_A_POLL, max_size=2))
     def poll_and_others_act(self, who: int, events: list[str]) -> None:
         """Kafka's IO thread and everybody else, between what a poll returns and what is made of it."""
         member = self.fleet.pick(who)
@@ -243,8 +265,9 @@ class FleetMachine(RuleBasedStateMachine):
             fleet.log.waiting.pop(0)()
         if not fleet.members:
             fleet.join()
-        for number, position in enumerate(fleet.log.owner):
-            fleet.log.give(position, fleet.pick(number).consumer, told=True)
+        for number, (position, owner) in enumerate(list(fleet.log.owner.items())):
+            if owner is None:
+                fleet.log.give(position, fleet.pick(number).consumer, told=True)
         if not self.come_to_rest() and fleet.promises.eaten:  # what is gone from Kafka is for the audit
             self.time_passes("all live on", 320_000)
             fleet.members[0].do("audit")
@@ -279,4 +302,4 @@ class FleetMachine(RuleBasedStateMachine):
 
 @pytest.mark.timeout(SHRINKING)
 def test_nothing_is_lost_and_nothing_is_doubled(redis_server: EmbeddedRedis) -> None:
-    run_state_machine_as_test(lambda: FleetMachine(redis_server.url), settings=machine_settings(200, 40))
+    run_state_machine_as_test(lambda: FleetMachine(redis_server.url), settings=machine_settings(120, 40))
