@@ -14,12 +14,13 @@ SHRINKING = (
 
 def machine_settings(examples: int, steps: int) -> settings:
     """Settings for a state machine that ``examples`` runs of ``steps`` steps suit every day."""
-    factor = SOAK if os.environ.get("HYPOTHESIS_PROFILE") == "soak" else 1
+    soak = os.environ.get("HYPOTHESIS_PROFILE") == "soak"
+    factor = SOAK if soak else 1
     return settings(
         max_examples=int(os.environ.get("YT_MODEL_EXAMPLES", examples * factor)),
         stateful_step_count=steps,
         deadline=None,
-        derandomize=False,
+        derandomize=not soak,  # every day the same examples, so that a change is what makes a run fail; the soak seeks new ones
         print_blob=True,
         suppress_health_check=list(HealthCheck),
     )
