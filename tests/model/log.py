@@ -17,6 +17,7 @@ from yadtq.errors import BrokerUnavailable
 AT_ONCE = 1  # records of a partition that one poll gives
 
 Offsets = Mapping[Position, int]
+Commit = tuple[Offsets, Callable[[Offsets], None]]
 
 
 class Entry(NamedTuple):
@@ -153,6 +154,7 @@ class Consumer:
         self.paused: set[Position] = set()
         self.lost: set[Position] = set()  # it will hear of it at its next poll
         self.gained: set[Position] = set()
+        self._under_way: deque[Commit] = deque()
 
     # -- what the group does to it ---------------------------------------------------------------------------
 
@@ -164,6 +166,8 @@ class Consumer:
             self.lost.add(position)
             return
         offsets = self.handler.partitions_revoked({position})
+        if self._under_way:
+            self._arrive(self._under_way[-1])
         self.log.commit(self, offsets)
         del self.positions[position]
 
@@ -208,14 +212,19 @@ class Consumer:
         self.paused -= set(partitions)
 
     def commit(self, offsets: Offsets, confirmed: Callable[[Offsets], None]) -> None:
-        def arrive() -> None:
+        mine = (offsets, confirmed)
+        self._under_way.append(mine)
+        if self.log.commits_wait:
+            self.log.waiting.append(lambda: self._arrive(mine))
+        else:
+            self._arrive(mine)
+
+    def _arrive(self, last: Commit) -> None:
+        """One connection carries them all: what was sent before arrives before."""
+        while any(sent is last for sent in self._under_way):
+            offsets, confirmed = self._under_way.popleft()
             if self.log.commit(self, offsets):
                 confirmed(offsets)
-
-        if self.log.commits_wait:
-            self.log.waiting.append(arrive)
-        else:
-            arrive()
 
     def rewind(self) -> None:
         for position in self.positions:

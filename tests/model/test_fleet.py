@@ -202,7 +202,7 @@ class FleetMachine(RuleBasedStateMachine):
 
     @rule(pick=PICK, wait=st.booleans())
     def an_answer_of_kafka_arrives(self, pick: int, wait: bool) -> None:
-        """To a send or a commit, in any order; ``wait``: later commits take their time."""
+        """To a send or a commit, in any order but that of one consumer's commits; ``wait``: later commits take their time."""
         log = self.fleet.log
         log.commits_wait = wait
         if log.waiting:
