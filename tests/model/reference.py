@@ -310,6 +310,18 @@ class Model:
             self.outbox[task_id] = now + RECHECK
         return [(task_id, self.rows[task_id].gen) for task_id in swept]
 
+    def reject(self, now: int, task_id: str, queue: str, place: tuple[int, int], envelope: str | None) -> str:
+        """By the record's place, or by the envelope where one is given."""
+        row = self.rows.get(task_id)
+        if row is None or row.status != "queued" or row.queue != queue:
+            return "OTHER"
+        if envelope is None and row.place is None:
+            return "UNPUBLISHED" if task_id in self.outbox else "OTHER"
+        if (row.place != place) if envelope is None else (row.envelope != envelope):
+            return "OTHER"
+        self._end(now, task_id, "failed", FAILED_TTL, "rejected")
+        return "REJECTED"
+
     def requeue(self, now: int, tasks: Iterable[tuple[str, int]]) -> list[str]:
         again = []
         for task_id, gen in tasks:

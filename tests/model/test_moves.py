@@ -399,6 +399,25 @@ class Moves(RuleBasedStateMachine):
         again = self.world.requeue(asked)
         assert again == self.model.requeue(self.now, asked)
 
+    @precondition(lambda self: self.model.rows)
+    @rule(
+        pick=PICK, whose=st.sampled_from(["own", "own", "other", "other queue", "unknown"]), by_envelope=st.booleans()
+    )
+    def reject(self, pick: int, whose: str, by_envelope: bool) -> None:
+        """A record or an envelope that cannot be trusted, of the task itself or with its id alone."""
+        task_id = self._any_task(pick)
+        row = self.model.rows[task_id]
+        partition, offset = row.place or (0, 10**6)
+        place = (partition, offset + (whose == "other"))
+        envelope = "forged" if whose == "other" else row.envelope or "gone"
+        queue = "elsewhere" if whose == "other queue" else row.queue
+        named = "unknown" if whose == "unknown" else task_id
+        if by_envelope:
+            answer = self.world.reject_envelope(named, queue, envelope.encode(), "why")
+        else:
+            answer = self.world.reject_record(named, queue, *place, "why").items[0].decode()
+        assert answer == self.model.reject(self.now, named, queue, place, envelope if by_envelope else None)
+
     # -- time and faults -------------------------------------------------------------------------------------
 
     @rule(span=SPANS)

@@ -178,6 +178,22 @@ def test_a_rebuilt_task_does_not_depend_on_who_rebuilt_it(world: World) -> None:
     assert [item.decode() for item in world.sweep(10).items[:2]] == ["a", "1"]
 
 
+def test_only_the_record_that_the_row_points_to_ends_its_task(world: World) -> None:
+    def rejected(queue: str, partition: int, offset: int) -> str:
+        return str(world.reject_record("a", queue, partition, offset, "not signed").items[0].decode())
+
+    submit(world, "a")
+    assert rejected("default", 3, 7) == "UNPUBLISHED"
+    world.published([("a", 1, 3, 7)])
+    assert [rejected("default", 3, 8), rejected("default", 4, 7), rejected("other", 3, 7)] == ["OTHER"] * 3
+    assert world.reject_envelope("a", "default", b"forged", "not signed") == "OTHER"
+    assert world.picture().rows["a"]["status"] == "queued"
+    assert rejected("default", 3, 7) == "REJECTED"
+    row = world.picture().rows["a"]
+    assert (row["status"], row["reason"], row["error"]) == ("failed", "rejected", "not signed")
+    assert rejected("default", 3, 7) == "OTHER"
+
+
 def test_nobody_who_was_away_calls_others_dead(world: World) -> None:
     beat(world, "a")
     beat(world, "b")

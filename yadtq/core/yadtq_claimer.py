@@ -16,6 +16,7 @@ from yadtq.core.yadtq_intake import Intake
 from yadtq.core.yadtq_lease import Abandoned, Lease
 from yadtq.core.yadtq_pools import Pool
 from yadtq.core.yadtq_result_db import ClaimItem, Reply, ResultStore
+from yadtq.core.yadtq_task import NAME_PATTERN
 from yadtq.errors import BrokerUnavailable, RejectedRecord
 
 logger = logging.getLogger(__name__)
@@ -137,6 +138,9 @@ class Claimer:
             return False
 
     def _reject(self, delivery: Delivery, reason: str) -> None:
+        if not self._end_its_task(delivery, reason):
+            self._intake.defer(delivery)
+            return
         topic, partition = delivery.state.position
         logger.error("rejected the record at %s/%d offset %d: %s", topic, partition, delivery.offset, reason)
         received = Received(delivery.offset, delivery.key, delivery.body, delivery.header, delivery.timestamp)
@@ -153,6 +157,16 @@ class Claimer:
             self._broker.send_dead(topic, received, reason, kept, try_again)
         except BrokerUnavailable as error:
             try_again(error)
+
+    def _end_its_task(self, delivery: Delivery, reason: str) -> bool:
+        """Fail the task whose own record this is, if there is one; False when that cannot be told yet. Raises Abandoned."""
+        task_id = (delivery.key or b"").decode(errors="replace")
+        if NAME_PATTERN.fullmatch(task_id) is None:
+            return True
+        place = delivery.state.queue, delivery.state.position[1], delivery.offset
+        why = f"its record was rejected: {reason}"
+        reply = self._lease.ask(lambda: self._store.reject_record(task_id, *place, why))
+        return reply.items != [b"UNPUBLISHED"]
 
     def _claim(self, batch: list[Delivery]) -> None:
         if not batch:

@@ -36,6 +36,10 @@ MASK = "••••••"
 _LONG_INTEGER = re.compile(rb"\d{19}")  # orjson reads integers over 64 bits as floats, the standard library exactly
 
 
+class UnknownKey(RejectedRecord):
+    """Signed with a key that this process does not have; another one may have it."""
+
+
 def dumps(value: Any, what: str = "value") -> bytes:
     """JSON of ``value``; ``what`` names it in the error.
 
@@ -216,7 +220,7 @@ class Codec:
             raise RejectedRecord("not signed")
         name = key_id.decode(errors="replace")
         if name not in self._keys:
-            raise RejectedRecord(f"signed with the unknown key {name[:40]!r}")
+            raise UnknownKey(f"signed with the unknown key {name[:40]!r}")
         if not hmac.compare_digest(self._mac(name, topic, int(gen), body).encode(), mac):
             raise RejectedRecord("the signature does not match")
         return int(gen)

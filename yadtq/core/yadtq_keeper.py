@@ -11,6 +11,7 @@ import threading
 import time
 
 from yadtq.core.yadtq_broker import Broker, Record
+from yadtq.core.yadtq_codec import UnknownKey
 from yadtq.core.yadtq_lease import Lease
 from yadtq.core.yadtq_publisher import Publisher
 from yadtq.core.yadtq_result_db import ResultStore
@@ -78,10 +79,15 @@ class Keeper:
         topic = self._broker.topic_of(queue.decode())
         try:
             body = self._broker.codec.unseal(topic, envelope)
+        except UnknownKey as error:
+            logger.error("task %s is not published from here: it is %s", task_id.decode(), error)
+            return None
         except RejectedRecord as error:
             logger.error(
                 "the envelope of task %s in Redis cannot be trusted (%s); it is not published", task_id.decode(), error
             )
+            why = f"its arguments cannot be trusted: {error}"
+            self._store.reject_envelope(task_id.decode(), queue.decode(), envelope, why)
             return None
         partition = self._other_partition(topic, body) if int(handbacks) else None
         header = self._broker.codec.header(topic, int(gen), body)

@@ -81,6 +81,7 @@ _FULL_PROOF = frozenset(
         "audit",
         "cancel",
         "requeue",
+        "reject",
         "count",
     }
 )

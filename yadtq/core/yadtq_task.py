@@ -41,7 +41,7 @@ class Reason(str, Enum):
     TIMEOUT = "timeout"  # its time limit passed
     WORKER_LOST = "worker_lost"  # three workers, or child processes, died running it
     UNKNOWN_TASK = "unknown_task"  # no worker knows its name
-    REJECTED = "rejected"  # its arguments do not fit the function
+    REJECTED = "rejected"  # its arguments do not fit the function, or its record cannot be trusted
 
     def __str__(self) -> str:
         return self.value

@@ -1,4 +1,4 @@
-"""Moves of the keeper: reap, due, sweep, audit, requeue."""
+"""Moves of the keeper: reap, due, sweep, reject, audit, requeue."""
 
 from __future__ import annotations
 
@@ -36,6 +36,10 @@ class KeeperMoves(Moves):
             (i, int(gen), queue, int(part) if part else None, int(off) if off else None)
             for i, gen, queue, part, off in rows
         ]
+
+    def reject_envelope(self, task_id: str, queue: str, envelope: bytes, why: str) -> str:
+        """This envelope is not published: end the task that still has it; REJECTED or OTHER."""
+        return str(self.run("reject", self._failed_ttl, task_id, queue, "", "", envelope, why).items[0].decode())
 
     def requeue(self, tasks: Iterable[tuple[str, int]]) -> list[str]:
         """(id, gen)s whose record is gone: published again, or failed; returns those published again."""

@@ -1,4 +1,4 @@
-"""Moves of workers: claim, rebuild, finish, beat, release."""
+"""Moves of workers: claim, rebuild, finish, beat, reject, release."""
 
 from __future__ import annotations
 
@@ -53,6 +53,10 @@ class WorkerMoves(Moves):
             self._accepts,
             *held,
         )
+
+    def reject_record(self, task_id: str, queue: str, partition: int, offset: int, why: str) -> Reply:
+        """The record at these coordinates is not run: end the task if it is its own; REJECTED, OTHER or UNPUBLISHED."""
+        return self.run("reject", self._failed_ttl, task_id, queue, partition, offset, "", why)
 
     def release(self, inc: str, held: Iterable[tuple[str, str]], *, leave: bool) -> Reply:
         """Hand back (id, token)s; with ``leave`` the incarnation is taken off the list of workers."""
