@@ -13,6 +13,7 @@ YadtqError
 │   ├── BrokerUnavailable      Kafka cannot be reached
 │   └── ResultStoreUnavailable Redis cannot be reached, is full, or refused
 │       └── SubmitUncertain    the reply to a submit was lost; carries the id
+├── InvalidQuery               a search that cannot be understood; says what is allowed
 ├── RejectedRecord             a record that cannot be trusted or read; carries the reason
 ├── EmbeddedError              an embedded server could not be started
 ├── TaskTimeout                raised inside a task whose time limit has passed
@@ -89,6 +90,10 @@ class SubmitUncertain(ResultStoreUnavailable):
     def __init__(self, message: str, task_id: str, *, public: str = "") -> None:
         super().__init__(message, public=public)
         self.task_id = task_id
+
+
+class InvalidQuery(YadtqError):
+    """A search that cannot be understood; the message says where, and what is allowed."""
 
 
 class RejectedRecord(YadtqError):

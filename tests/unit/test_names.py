@@ -52,7 +52,7 @@ def test_nothing_else_leaks() -> None:
 
 
 def test_every_error_a_user_can_meet_is_public() -> None:
-    inner = {"RejectedRecord", "EmbeddedError"}
+    inner = {"RejectedRecord", "EmbeddedError", "InvalidQuery"}
     found = {name for name, value in vars(errors).items() if inspect.isclass(value)}
     assert found - inner <= set(yadtq.__all__)
 
@@ -95,7 +95,7 @@ def test_every_key_in_the_table_is_used() -> None:
 
 def test_every_key_in_the_table_has_its_type() -> None:
     kinds = {text.split()[0] for text in KEYS.values()}
-    assert kinds == {"hash", "string", "list", "zset", "set", "channel"}
+    assert kinds == {"hash", "string", "list", "zset", "set", "stream", "channel"}
 
 
 def test_a_key_belongs_to_one_name_only() -> None:
@@ -115,7 +115,7 @@ def test_every_script_is_called_and_every_call_has_its_script() -> None:
 
 def test_every_script_but_the_clients_new_ones_works_in_a_full_redis() -> None:
     """What frees memory, or tells that a worker lives, must not fail for want of memory."""
-    assert set(_FULL_PROOF) == MOVES - {"enq", "retry"}
+    assert set(_FULL_PROOF) == MOVES - {"enq", "retry", "note"}
 
 
 @pytest.mark.parametrize("name", sorted(MOVES))

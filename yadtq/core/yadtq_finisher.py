@@ -10,6 +10,7 @@ from typing import Any
 
 from yadtq.core.yadtq_codec import SMALL, shorten
 from yadtq.core.yadtq_delivery import Delivery
+from yadtq.core.yadtq_fingerprint import fingerprint
 from yadtq.core.yadtq_lease import Abandoned, Lease
 from yadtq.core.yadtq_result_db import ResultStore, seconds_to_ms
 from yadtq.core.yadtq_task import Outcome, OutcomeKind
@@ -125,7 +126,7 @@ class Finisher:
             delivery.token,
             outcome.kind.value,
             shorten(outcome.error),
-            "",
+            fingerprint(task.name, outcome.error) if outcome.kind is OutcomeKind.FAILED else "",
             reason,
             seconds_to_ms(outcome.delay),
             history,

@@ -36,11 +36,13 @@ KEYS: dict[str, str] = {
     "t:": "hash   a task's row, by id",
     "envelope:": "string a task's sealed envelope, by id",
     "result:": "string a result over 64 bytes, JSON, by id",
-    "history:": "list   attempts that did not succeed, JSON, newest 50, by id",
+    "history:": "list   attempts that did not succeed and what people did, JSON, newest 50, by id",
     "key:": "string the id submitted with an idempotency key, by the key's hash",
     "outbox": "zset   tasks Kafka has not acknowledged -> ms of the next publish check",
     "due": "zset   tasks -> ms when they are due or expire",
     "index:": "zset   tasks by the time they entered a status (µs), by status; index:all by submit time",
+    "groups": "zset   fingerprints of failures -> µs of the newest one",
+    "group:": "zset   the failed tasks of one fingerprint -> µs when they failed, by fingerprint",
     "run:": "set    the tasks an incarnation holds, by incarnation",
     "worker:": "hash   one incarnation: beat, series, about, state, suspect, control, by incarnation",
     "workers": "zset   incarnations -> ms of the last beat",
@@ -49,13 +51,17 @@ KEYS: dict[str, str] = {
     "backlog": "hash   queued tasks, by queue",
     "busy": "hash   processing tasks, by queue",
     "totals": "hash   ended tasks since the start, by status; fenced, rebuilt, rejected",
-    "minute:": "hash   success, failed, retried, fenced, rebuilt, rejected … of one minute, by its start (s)",
+    "open_minute": "string start (s) of the minute that is being counted",
+    "minute:": "hash   success, failed, retried, fenced …, w<bucket> waiting and r<bucket> running times of a minute, by its start (s)",
+    "quarter:": "hash   the same of a quarter of an hour, for 25 hours",
+    "hour:": "hash   the same of an hour, for 8 days",
     "seq": "string number of the last change",
     "upd": "zset   what changed (t:, w: and id) -> seq, newest 10,000",
     "signing": "string fingerprints of the signing keys the workers know; absent where they take unsigned tasks",
     "epoch": "string when this data set was born (ms) and a random part",
     "audit": "string where the keeper's audit goes on",
     "done:": "channel told the status when a task ends, by id",
+    "actions": "stream the audit log: who changed what through the web, newest 10,000",
     "user:": "hash   a user of the web, by name",
     "session:": "hash   a signed-in session, by the hash of its id",
     "login:": "hash   a one-time sign-in link, by the hash of its token",
@@ -68,22 +74,8 @@ CONNECT_TIMEOUT = 1.0  # seconds
 READ_TIMEOUT = 2.0  # seconds
 PATIENCE = 5.0  # seconds a client's call may take in all
 _FULL_PROOF = frozenset(
-    {
-        "pubd",
-        "claim",
-        "rebuild",
-        "fin",
-        "beat",
-        "release",
-        "reap",
-        "due",
-        "sweep",
-        "audit",
-        "cancel",
-        "requeue",
-        "reject",
-        "count",
-    }
+    {"pubd", "claim", "rebuild", "fin", "beat", "release", "reap", "due", "sweep", "audit", "requeue", "count"}
+    | {"cancel", "delete", "oldest", "reject"}
 )
 
 T = TypeVar("T")

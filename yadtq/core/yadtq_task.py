@@ -153,6 +153,7 @@ class TaskResult:
     offset: int | None = None
     gen: int = 1  # how many times it was published
     seq: int = 0  # the change number of its last move: higher is newer
+    fingerprint: str | None = None  # of a failed one: the group of those that failed alike
 
     @property
     def done(self) -> bool:

@@ -2,38 +2,60 @@
 
 from __future__ import annotations
 
+from yadtq.core.views.audit import AuditReads, record_action
 from yadtq.core.views.changes import Watcher
+from yadtq.core.views.failures import FailureReads
 from yadtq.core.views.models import (
+    Action,
     Attempt,
+    AuditEntry,
+    AuditPage,
     Changes,
+    Count,
+    FailureGroup,
     FunctionInfo,
     Mark,
     MinuteStats,
     ParamInfo,
     QueueInfo,
+    Rate,
     TaskDetail,
     TaskPage,
+    WaitingFact,
     WorkerInfo,
 )
-from yadtq.core.views.rates import RateReads
-from yadtq.core.views.tasks import TaskReads
-from yadtq.core.views.workers import WorkerReads
+from yadtq.core.views.rates import RateReads, Span
+from yadtq.core.views.waiting import WaitingReads
+from yadtq.core.yadtq_histogram import Histogram
+from yadtq.core.yadtq_query import Query, parse_query
 
 __all__ = [
+    "Action",
     "Attempt",
+    "AuditEntry",
+    "AuditPage",
     "Changes",
+    "Count",
+    "FailureGroup",
     "FunctionInfo",
+    "Histogram",
     "Mark",
     "MinuteStats",
     "ParamInfo",
+    "Query",
     "QueueInfo",
+    "Rate",
+    "Span",
     "TaskDetail",
     "TaskPage",
     "Views",
+    "WaitingFact",
     "Watcher",
     "WorkerInfo",
+    "parse_query",
+    "record_action",
 ]
 
 
-class Views(TaskReads, WorkerReads, RateReads):
+class Views(FailureReads, WaitingReads, RateReads, AuditReads):
     """Reads of one store; each raises ResultStoreUnavailable."""

@@ -1,16 +1,24 @@
--- A person cancels a task: a waiting one ends now, a running one is asked to stop.
--- ARGV: id, when it was asked (ms, Redis time), tombstone ttl s
--- Reply: the status afterwards, 'stopping' for a running one, or '' when there is no such task
-local id = ARGV[1]
-local r = redis.call('HMGET', row_key(id), 'status', 'queue', 'retried')
-local status = r[1] or ''
-if TERMINAL[status] or status == '' or (r[3] and tonumber(ARGV[2]) < tonumber(r[3])) then return {ERA, NOW, status} end
-if status == 'processing' then
-  redis.call('HSET', row_key(id), 'cancel', ARGV[2], 'seq', seq())
+-- A person cancels tasks: a waiting one ends now, a running one is asked to stop.
+-- ARGV: when it was asked (ms, Redis time), tombstone ttl s, who, then ids
+-- Reply: per task the status afterwards, 'stopping' for a running one, or '' when there is no such task
+local asked_at, who = ARGV[1], ARGV[3]
+
+local function cancel(id)
+  local r = redis.call('HMGET', row_key(id), 'status', 'queue', 'retried', 'cancel', 'deleted')
+  local status = r[1]
+  if not status or r[5] then return '' end
+  if TERMINAL[status] or (r[3] and tonumber(asked_at) < tonumber(r[3])) then return status end
+  if not r[4] then note_action(id, 'cancel', who) end
+  if status ~= 'processing' then
+    end_without_result(id, r[2], status, 'cancelled', ARGV[2])
+    return 'cancelled'
+  end
+  redis.call('HSET', row_key(id), 'cancel', asked_at, 'seq', seq())
   note_move(id, r[2], status, status)
-  flush()
-  return {ERA, NOW, 'stopping'}
+  return 'stopping'
 end
-end_without_result(id, r[2], status, 'cancelled', ARGV[3])
+
+local out = {ERA, NOW}
+for i = 4, #ARGV do out[#out + 1] = cancel(ARGV[i]) end
 flush()
-return {ERA, NOW, 'cancelled'}
+return out

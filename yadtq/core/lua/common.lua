@@ -26,6 +26,7 @@ local function row_key(id) return P .. 't:' .. id end
 local SEQ = nil
 local leaves, enters, changed, backlog, busy, totals, tallies = {}, {}, {}, {}, {}, {}, {}
 local unsent, undue, sends, dues = {}, {}, {}, {}
+local waited, ran, grouped = {}, {}, {} -- runs by bucket of their waiting and running time; failed tasks by fingerprint
 
 local function seq()
   if not SEQ then SEQ = int(redis.call('INCR', P .. 'seq')) end
@@ -46,6 +47,12 @@ local function add_pair(list, score, member)
 end
 
 local function count(sums, name, n) sums[name] = (sums[name] or 0) + n end
+
+-- Lengths of time in buckets, four to an octave; yadtq_histogram.py reads them. 0 holds what took less than 1 ms.
+local function bucket(ms)
+  if ms < 1 then return 0 end
+  return math.min(120, 1 + math.floor(math.log(ms) / math.log(2) * 4))
+end
 
 local TERMINAL = {success = true, failed = true, cancelled = true, expired = true}
 
@@ -74,6 +81,35 @@ local function flush_counts(name, sums)
   end
 end
 
+local function flush_buckets(key, kind, sums)
+  for number, n in pairs(sums) do redis.call('HINCRBY', key, kind .. number, n) end
+end
+
+local function fold(minute, into, seconds)
+  for i = 1, #minute, 2 do redis.call('HINCRBY', into, minute[i], minute[i + 1]) end
+  redis.call('EXPIRE', into, seconds)
+end
+
+-- What is counted goes into the open minute. With the next one it is folded into its quarter of an hour and its hour, and
+-- begins to age; so a batch pays for one level only.
+local function flush_rates()
+  if not (next(tallies) or next(waited) or next(ran)) then return end
+  local start, open = math.floor(NOW / 60000) * 60, tonumber(redis.call('GET', P .. 'open_minute') or 0)
+  if start > open then
+    if open > 0 then
+      local minute = redis.call('HGETALL', P .. 'minute:' .. int(open))
+      fold(minute, P .. 'quarter:' .. int(open - open % 900), 90000) -- 25 hours
+      fold(minute, P .. 'hour:' .. int(open - open % 3600), 691200) -- 8 days
+      redis.call('EXPIRE', P .. 'minute:' .. int(open), 90000)
+    end
+    redis.call('SET', P .. 'open_minute', int(start))
+  end
+  local name = 'minute:' .. int(math.max(start, open)) -- a clock set back opens no minute again
+  flush_counts(name, tallies)
+  flush_buckets(P .. name, 'w', waited)
+  flush_buckets(P .. name, 'r', ran)
+end
+
 local function flush()
   for status, ids in pairs(leaves) do
     each_chunk(ids, 1000, function(...) redis.call('ZREM', P .. 'index:' .. status, ...) end)
@@ -91,10 +127,10 @@ local function flush()
   flush_counts('backlog', backlog)
   flush_counts('busy', busy)
   flush_counts('totals', totals)
-  if next(tallies) then
-    local minute = 'minute:' .. int(math.floor(NOW / 60000) * 60)
-    flush_counts(minute, tallies)
-    redis.call('EXPIRE', P .. minute, 691200) -- 8 days
+  flush_rates()
+  for fp, pairs_ in pairs(grouped) do
+    each_chunk(pairs_, 1000, function(...) redis.call('ZADD', P .. 'group:' .. fp, ...) end)
+    redis.call('ZADD', P .. 'groups', USS, fp)
   end
   if #changed > 0 then
     each_chunk(changed, 1000, function(...) redis.call('ZADD', P .. 'upd', ...) end)
@@ -126,6 +162,38 @@ local function end_without_result(id, queue, from, to, seconds, ...)
   redis.call('PUBLISH', P .. 'done:' .. id, to)
 end
 
+-- A task that ends as failed; it joins those that failed alike. Where the worker gives no fingerprint, its reason is one,
+-- or the error where that is one of our own sentences.
+local function fail(id, queue, from, seconds, reason, error, fp, ...)
+  if fp == '' then
+    local alike = reason == 'error' and error or reason
+    fp = string.sub(redis.sha1hex(redis.call('HGET', row_key(id), 'name') .. '\n' .. alike), 1, 12)
+  end
+  add_pair(list_of(grouped, fp), USS, id)
+  end_without_result(id, queue, from, 'failed', seconds, 'reason', reason, 'error', error, 'fp', fp, ...)
+end
+
+-- A failed task goes on or is deleted: its group is ranked anew, an empty one vanishes.
+local function leave_group(id)
+  local fp = redis.call('HGET', row_key(id), 'fp')
+  if not fp then return end
+  redis.call('HDEL', row_key(id), 'fp')
+  redis.call('ZREM', P .. 'group:' .. fp, id)
+  local newest = redis.call('ZRANGE', P .. 'group:' .. fp, -1, -1, 'WITHSCORES')
+  if newest[2] then redis.call('ZADD', P .. 'groups', newest[2], fp) else redis.call('ZREM', P .. 'groups', fp) end
+end
+
+-- Failed tasks past their time to live leave the index and their group.
+local function trim_failed(seconds)
+  local old = int(US - seconds * 1000000)
+  redis.call('ZREMRANGEBYSCORE', P .. 'index:failed', '-inf', old)
+  for _, fp in ipairs(redis.call('ZRANGEBYSCORE', P .. 'groups', '-inf', old, 'LIMIT', 0, 100)) do
+    redis.call('DEL', P .. 'group:' .. fp)
+    redis.call('ZREM', P .. 'groups', fp)
+  end
+  for fp in pairs(grouped) do redis.call('ZREMRANGEBYSCORE', P .. 'group:' .. fp, '-inf', old) end
+end
+
 -- Into the outbox as a new publication, to be sent by the next sweep; a higher gen clears the coordinates.
 local function republish(id, queue, from, gen, ...)
   redis.call('HSET', row_key(id), 'status', 'queued', 'gen', gen, 'changed', NOWS, 'seq', seq(), ...)
@@ -137,6 +205,12 @@ end
 local function add_history(id, entry)
   redis.call('RPUSH', P .. 'history:' .. id, entry)
   redis.call('LTRIM', P .. 'history:' .. id, -50, -1)
+  redis.call('HSET', row_key(id), 'noted', 1)
+end
+
+-- What a person did to a task.
+local function note_action(id, action, who)
+  add_history(id, cjson.encode({action = action, by = who, at = NOW}))
 end
 
 -- A processing row goes back to the queue, no attempt counted; `fields` are written beside.
@@ -154,7 +228,7 @@ end
 -- A run that died with its process: queued again, and failed after the third death.
 local function survive(id, row, lost, failed_ttl, tombstone_ttl, error)
   if lost >= 3 and not row.cancel then
-    end_without_result(id, row.queue, 'processing', 'failed', failed_ttl, 'lost', lost, 'reason', 'worker_lost', 'error', error)
+    fail(id, row.queue, 'processing', failed_ttl, 'worker_lost', error, '', 'lost', lost)
   else
     give_back(id, row, tombstone_ttl, 'lost', lost)
   end

@@ -1,5 +1,6 @@
 -- What has come due: scheduled and retrying tasks go to the outbox, those whose time to start has passed expire.
--- ARGV: most tasks a call, tombstone ttl s
+-- Failed tasks whose time to live has passed leave their lists.
+-- ARGV: most tasks a call, tombstone ttl s, failed ttl s
 -- Reply: how many were moved
 local ids = redis.call('ZRANGEBYSCORE', P .. 'due', '-inf', NOW, 'LIMIT', 0, ARGV[1])
 for _, id in ipairs(ids) do
@@ -17,5 +18,6 @@ for _, id in ipairs(ids) do
     end
   end
 end
+trim_failed(ARGV[3])
 flush()
 return {ERA, NOW, #ids}

@@ -11,7 +11,8 @@ for i = 4, #ARGV, 9 do
   local id, name, queue, delay = ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3])
   local key = ARGV[i + 8] ~= '' and P .. 'key:' .. ARGV[i + 8]
   local known = key and redis.call('GET', key)
-  if known and redis.call('EXISTS', row_key(known)) == 1 then
+  local earlier = known and redis.call('HMGET', row_key(known), 'status', 'deleted')
+  if earlier and earlier[1] and not earlier[2] then
     out[#out + 1] = known
   else
     out[#out + 1] = id

@@ -1,7 +1,7 @@
 -- Write down how runs ended. Only the run that holds the row may end it; a lost reply is answered by sending the same again.
 -- ARGV: incarnation, result ttl s, failed ttl s, tombstone ttl s, most bytes of an envelope kept after success, hand-back unit ms,
---       then per run: id, token, kind (success|retry|failed|handback|cancelled|lost), result or error in short, result in full or '',
---       reason, delay ms, history entry or ''
+--       then per run: id, token, kind (success|retry|failed|handback|cancelled|lost), result or error in short, result in full
+--       or '' (of a failure: its fingerprint), reason, delay ms, history entry or ''
 -- Reply: per run OK or FENCED
 local inc = ARGV[1]
 local out, ended = {ERA, NOW}, {}
@@ -17,7 +17,7 @@ local function succeed(id, key, row, short, whole)
   else
     redis.call('EXPIRE', envelope, ARGV[2])
   end
-  if row.attempt > 1 or row.lost or row.handbacks then redis.call('EXPIRE', P .. 'history:' .. id, ARGV[2]) end
+  if row.noted then redis.call('EXPIRE', P .. 'history:' .. id, ARGV[2]) end
   note_move(id, row.queue, 'processing', 'success')
   redis.call('PUBLISH', P .. 'done:' .. id, 'success')
 end
@@ -32,8 +32,7 @@ end
 
 local function hand_back(id, key, row, error, handbacks)
   if handbacks >= 6 then
-    end_without_result(id, row.queue, 'processing', 'failed', ARGV[3], 'reason', 'unknown_task', 'error', error,
-      'attempt', row.attempt - 1)
+    fail(id, row.queue, 'processing', ARGV[3], 'unknown_task', error, '', 'attempt', row.attempt - 1)
   else
     wait_for_retry(id, key, row, ARGV[6] * 2 ^ handbacks, 'handbacks', handbacks + 1, 'attempt', row.attempt - 1, 'error', error)
   end
@@ -41,11 +40,12 @@ end
 
 local function finish(id, token, kind, short, whole, reason, delay, entry)
   local key = row_key(id)
-  local r = redis.call('HMGET', key, 'status', 'token', 'gen', 'queue', 'cancel', 'attempt', 'args', 'lost', 'handbacks')
+  local r = redis.call('HMGET', key, 'status', 'token', 'gen', 'queue', 'cancel', 'attempt', 'args', 'noted', 'handbacks', 'started', 'lost')
   if r[2] ~= token then return 'FENCED' end
   if r[1] ~= 'processing' then return 'OK' end -- the same outcome again, after a lost reply
-  local row = {gen = tonumber(r[3]), queue = r[4], attempt = tonumber(r[6] or 1), args = r[7], lost = r[8], handbacks = r[9], inc = inc}
+  local row = {gen = tonumber(r[3]), queue = r[4], attempt = tonumber(r[6] or 1), args = r[7], noted = r[8], lost = r[11], inc = inc}
   ended[#ended + 1] = id
+  if kind ~= 'handback' then count(ran, bucket(NOW - r[10]), 1) end
   if entry ~= '' then add_history(id, entry) end
   if kind == 'success' then
     succeed(id, key, row, short, whole)
@@ -59,7 +59,7 @@ local function finish(id, token, kind, short, whole, reason, delay, entry)
     survive(id, row, tonumber(row.lost or 0) + 1, ARGV[3], ARGV[4], 'three runs died; the last: ' .. short)
     redis.call('HSET', key, 'token', token) -- kept, so that the same outcome is known when it comes again
   else
-    end_without_result(id, row.queue, 'processing', 'failed', ARGV[3], 'reason', reason, 'error', short)
+    fail(id, row.queue, 'processing', ARGV[3], reason, short, whole)
   end
   return 'OK'
 end
@@ -73,8 +73,6 @@ if fenced > 0 then count(totals, 'fenced', fenced); count(tallies, 'fenced', fen
 each_chunk(ended, 1000, function(...) redis.call('SREM', P .. 'run:' .. inc, ...) end)
 local suspect = #ended > 0 and redis.call('HGET', P .. 'worker:' .. inc, 'suspect')
 if suspect and redis.call('SISMEMBER', P .. 'run:' .. inc, suspect) == 0 then redis.call('HDEL', P .. 'worker:' .. inc, 'suspect') end
-if totals.failed then
-  redis.call('ZREMRANGEBYSCORE', P .. 'index:failed', '-inf', int(US - ARGV[3] * 1000000))
-end
+if totals.failed then trim_failed(ARGV[3]) end
 flush()
 return out

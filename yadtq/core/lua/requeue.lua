@@ -10,7 +10,7 @@ for i = 2, #ARGV, 2 do
       add_pair(sends, NOWS, id)
       out[#out + 1] = id
     else
-      end_without_result(id, r[3], 'queued', 'failed', ARGV[1], 'reason', 'error', 'error', 'Kafka deleted its record unread: raise the retention')
+      fail(id, r[3], 'queued', ARGV[1], 'error', 'Kafka deleted its record unread: raise the retention', '')
     end
   end
 end

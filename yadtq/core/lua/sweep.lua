@@ -8,7 +8,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'outbox', '-inf', NOW, 'LIM
   if r[1] ~= 'queued' then
     unsent[#unsent + 1] = id
   elseif not envelope then
-    end_without_result(id, r[3], 'queued', 'failed', ARGV[3], 'reason', 'error', 'error', 'its arguments were lost with Redis; submit it again')
+    fail(id, r[3], 'queued', ARGV[3], 'error', 'its arguments were lost with Redis; submit it again', '')
   else
     add_pair(sends, int(NOW + tonumber(ARGV[2])), id)
     for _, value in ipairs({id, r[2], r[3], r[4] or '0', envelope}) do out[#out + 1] = value end

@@ -47,4 +47,5 @@ def seconds_to_ms(seconds: float) -> int:
 
 
 def flat(rows: Iterable[tuple[Any, ...]]) -> list[Any]:
+    """The values of all rows, one after the other, as scripts take them."""
     return [value for row in rows for value in row]

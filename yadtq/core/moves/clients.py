@@ -1,4 +1,4 @@
-"""Moves of clients and of people: submit, acknowledge, cancel, retry."""
+"""Moves of clients and of people: submit, acknowledge, cancel, retry, delete."""
 
 from __future__ import annotations
 
@@ -62,10 +62,40 @@ class ClientMoves(Moves):
         """Kafka has acknowledged (id, gen, partition, offset)."""
         return self.run("pubd", INLINE_LIMIT, *flat(records))
 
-    def cancel(self, task_id: str, asked_at: int) -> str:
-        """The status afterwards, ``stopping`` for a running task, ``""`` for an unknown one. ``asked_at`` in ms of Redis time."""
-        return str(self.run("cancel", task_id, asked_at, self._tombstone_ttl).items[0].decode())
+    def cancel(self, task_id: str, asked_at: int, by: str = "") -> str:
+        """As :meth:`cancel_many`, of one task."""
+        return self.cancel_many([task_id], asked_at, by)[0]
 
-    def retry(self, task_id: str, envelope: bytes = b"") -> list[str]:
-        """The status found; or NOENVELOPE, queue, gen, partition, offset of the record to read it from."""
-        return [item.decode() for item in self.run("retry", task_id, envelope).items]
+    def cancel_many(self, ids: Iterable[str], asked_at: int, by: str = "") -> list[str]:
+        """Each one's status afterwards, ``stopping`` for a running task, ``""`` for an unknown one.
+
+        ``asked_at`` in ms of Redis time; ``by`` is the person, for the tasks' histories.
+        """
+        return _words(self.run("cancel", asked_at, self._tombstone_ttl, by, *ids))
+
+    def retry(self, task_id: str, envelope: bytes = b"", by: str = "") -> list[str]:
+        """As :meth:`retry_many`, of one task."""
+        return self.retry_many([(task_id, envelope)], by)[0]
+
+    def retry_many(self, tasks: Iterable[tuple[str, bytes]], by: str = "") -> list[list[str]]:
+        """(id, envelope or nothing)s; each one's status found, ``""`` for an unknown one.
+
+        Or NOENVELOPE, queue, gen, partition, offset of the record to read the envelope from.
+        """
+        return [word.split(" ") for word in _words(self.run("retry", by, *flat(tasks)))]
+
+    def delete_many(self, ids: Iterable[str], by: str = "") -> list[str]:
+        """Each one ``deleted``, ``stopping`` for a running task, ``""`` for an unknown one."""
+        return _words(self.run("delete", self._tombstone_ttl, by, *ids))
+
+    def note(self, entries: Iterable[tuple[str, str]]) -> Reply:
+        """Lines (id, JSON) for the histories of tasks that are there."""
+        return self.run("note", *flat(entries))
+
+    def oldest(self, among: int) -> Reply:
+        """Since when tasks have waited, by queue; for the reads."""
+        return self.run("oldest", among)
+
+
+def _words(reply: Reply) -> list[str]:
+    return [item.decode() for item in reply.items]

@@ -35,7 +35,10 @@ class WorkerMoves(Moves):
         return self.run("rebuild", self._recheck, *flat(rows))
 
     def finish(self, inc: str, runs: Iterable[tuple[Any, ...]]) -> Reply:
-        """Ended runs: (id, token, kind, short, whole, reason, delay ms, history entry)."""
+        """Ended runs: (id, token, kind, short, whole, reason, delay ms, history entry).
+
+        ``whole`` is a long result, or the fingerprint of a failure.
+        """
         unit = seconds_to_ms(self.settings.time_scale)
         return self.run(
             "fin", inc, self._result_ttl, self._failed_ttl, self._tombstone_ttl, INLINE_LIMIT, unit, *flat(runs)

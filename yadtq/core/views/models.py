@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from yadtq.core.yadtq_histogram import Histogram
 from yadtq.core.yadtq_task import TaskResult
 
 
@@ -22,6 +23,16 @@ class Attempt:
 
 
 @dataclass(frozen=True)
+class Action:
+    """What a person did to one task."""
+
+    action: str  # retry, cancel, resubmit (task: the new one), resubmitted (task: the old one)
+    by: str  # a user's name; empty where it came from a client or the command line
+    at: float
+    task: str | None = None
+
+
+@dataclass(frozen=True)
 class TaskDetail:
     """Everything kept of one task."""
 
@@ -31,17 +42,30 @@ class TaskDetail:
     options: dict[str, Any]
     history: list[Attempt]
     envelope_at: str  # redis, row (short arguments of an ended task) or kafka
+    actions: list[Action] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class TaskPage:
-    """One page of a list; cursors go into the URL."""
+    """One page of a list; cursors go into the URL. Where it is not complete, ``next`` searches further."""
 
     items: list[TaskResult]
     next: str | None
     previous: str | None
     epoch: str
     seq: int
+    scanned: int = 0  # rows looked at
+    complete: bool = True  # False: the search stopped for its limits, with a page that may be short or empty
+
+
+@dataclass(frozen=True)
+class Count:
+    """How many tasks match a search, as far as was looked."""
+
+    matching: int
+    scanned: int
+    total: int  # rows that have to be looked at in all
+    next: str | None  # the cursor to count on from; None when all were looked at
 
 
 @dataclass(frozen=True)
@@ -100,6 +124,8 @@ class QueueInfo:
     name: str
     queued: int
     processing: int
+    oldest_wait: float | None = None  # seconds the longest waiting task has waited; None where none waits
+    oldest_is_bound: bool = False  # it has waited at most so long: other queues hold all that wait longest
 
 
 @dataclass(frozen=True)
@@ -113,6 +139,68 @@ class MinuteStats:
     fenced: int  # outcomes that came too late and were dropped
     rebuilt: int  # rows that Redis had lost, made again from Kafka
     rejected: int  # records that could not be trusted or read
+
+
+@dataclass(frozen=True)
+class Rate:
+    """What happened in one span of time."""
+
+    start: int  # seconds since the epoch
+    seconds: int
+    success: int
+    failed: int
+    cancelled: int
+    expired: int
+    retried: int  # attempts that failed with another to follow
+    waited: Histogram  # of runs, from queued to claimed
+    ran: Histogram  # of runs, from claimed to finished
+
+
+@dataclass(frozen=True)
+class FailureGroup:
+    """Failed tasks of one name whose errors differ only in numbers, ids, paths and quoted texts."""
+
+    fingerprint: str
+    name: str
+    error: str  # of the newest one, in short
+    reason: str
+    count: int
+    first_at: float
+    last_at: float
+    sample_ids: list[str]  # the newest three
+    per_hour: list[int]  # the last 24 hours, oldest first
+
+
+@dataclass(frozen=True)
+class WaitingFact:
+    """One reason why a task has not started, for people; the code is for programs."""
+
+    code: str
+    text: str
+    at: float | None = None  # a moment the fact is about
+    count: int | None = None
+
+
+@dataclass(frozen=True)
+class AuditEntry:
+    """One change made through the web."""
+
+    id: str
+    at: float
+    user: str
+    role: str
+    action: str
+    target: str
+    detail: str
+    address: str
+
+
+@dataclass(frozen=True)
+class AuditPage:
+    """The newest entries first; ``next`` is the cursor of older ones."""
+
+    items: list[AuditEntry]
+    next: str | None
 
 
 @dataclass(frozen=True)

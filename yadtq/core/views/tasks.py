@@ -1,4 +1,4 @@
-"""One task for a client or a page, pages of many, and how many there are."""
+"""Tasks by id: in short, or one with everything kept of it; and how many there are."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from yadtq.core.views.changes import ChangeReads
-from yadtq.core.views.models import Attempt, TaskDetail, TaskPage
+from yadtq.core.views.models import Action, Attempt, TaskDetail
 from yadtq.core.yadtq_codec import loads, parse, preview
 from yadtq.core.yadtq_task import TaskResult, TaskStatus
 from yadtq.errors import TaskNotFound
@@ -34,7 +34,7 @@ class TaskReads(ChangeReads):
         return {
             task_id: _task_result(task_id, answers[2 * n], answers[2 * n + 1])
             for n, task_id in enumerate(wanted)
-            if answers[2 * n]
+            if answers[2 * n] and b"deleted" not in answers[2 * n]
         }
 
     def task(self, task_id: str) -> TaskDetail:
@@ -45,81 +45,18 @@ class TaskReads(ChangeReads):
         pipe.lrange(self._store.key("history:", task_id), 0, -1)
         pipe.hget(self._store.key("t:", task_id), "args")
         envelope, history, short = self._store.guard(pipe.execute)
-        attempts = [_attempt(json.loads(entry)) for entry in history]
+        lines = [json.loads(entry) for entry in history]
+        attempts = [_attempt(line) for line in lines if "action" not in line]
+        actions = [_action(line) for line in lines if "action" in line]
         if envelope is not None:
             task = parse(envelope.partition(b"\n")[2])
             given = {"retries": task.retries, "timeout": task.timeout}
             options = {name: value for name, value in given.items() if value is not None}
-            return TaskDetail(result, list(task.args), task.kwargs, options, attempts, "redis")
+            return TaskDetail(result, list(task.args), task.kwargs, options, attempts, "redis", actions)
         if short:
             args, kwargs = loads(short)
-            return TaskDetail(result, args, kwargs, {}, attempts, "row")
-        return TaskDetail(result, None, None, {}, attempts, "kafka")
-
-    def tasks(
-        self,
-        status: TaskStatus | None = None,
-        *,
-        cursor: str | None = None,
-        limit: int = 50,
-        oldest_first: bool = False,
-    ) -> TaskPage:
-        """One page: of a status by when the tasks entered it, of all by when they were submitted; newest first.
-
-        ``cursor`` is ``<`` or ``>`` (after or before, in the list's order) with a score and an id, as given by an earlier page.
-        """
-        key = self._store.key("index:", status.value if status else "all")
-        mark = self.change_mark()
-        backwards = cursor is not None and cursor.startswith(">")
-        entries, more = self._page_of(key, cursor, limit, descending=oldest_first == backwards)
-        if backwards:
-            entries.reverse()
-        found = self.tasks_by_id(task_id for task_id, _ in entries)
-        items = [found[task_id] for task_id, _ in entries if task_id in found]
-        has_next = bool(entries) and (backwards or more)
-        has_previous = bool(entries) and (more if backwards else cursor is not None)
-        return TaskPage(
-            items=items,
-            next=_cursor("<", entries[-1]) if has_next else None,
-            previous=_cursor(">", entries[0]) if has_previous else None,
-            epoch=mark.epoch,
-            seq=mark.seq,
-        )
-
-    def _page_of(
-        self, key: str, cursor: str | None, limit: int, *, descending: bool
-    ) -> tuple[list[tuple[str, int]], bool]:
-        """Up to ``limit`` (id, score) entries after the cursor in the direction walked, and whether more follow."""
-        score, last_id = _parse_cursor(cursor)
-        first, last = ("+inf", "-inf") if descending else ("-inf", "+inf")
-        found: list[tuple[str, int]] = []
-        offset, chunk, more = 0, limit + 1, True
-        while more and len(found) <= limit:
-            rows = self._read_index(key, first if score is None else score, last, descending, offset, chunk)
-            for raw, value in rows:
-                entry = (raw.decode(), int(value))
-                # Entries with the cursor's own score may have been shown: they are told apart by id.
-                shown = (
-                    last_id is not None
-                    and entry[1] == score
-                    and (entry[0] >= last_id if descending else entry[0] <= last_id)
-                )
-                if not shown:
-                    found.append(entry)
-            offset, more = offset + len(rows), len(rows) == chunk
-        return found[:limit], len(found) > limit
-
-    def _read_index(
-        self, key: str, first: Any, last: Any, descending: bool, offset: int, count: int
-    ) -> list[tuple[bytes, float]]:
-        def call() -> list[tuple[bytes, float]]:
-            return list(
-                self._store.client.zrange(
-                    key, first, last, desc=descending, byscore=True, offset=offset, num=count, withscores=True
-                )
-            )
-
-        return self._store.guard(call)
+            return TaskDetail(result, args, kwargs, {}, attempts, "row", actions)
+        return TaskDetail(result, None, None, {}, attempts, "kafka", actions)
 
     def counts(self) -> dict[TaskStatus, int]:
         """Tasks by status: waiting and running ones as they are, failed ones kept, the other ended ones since the start."""
@@ -202,6 +139,7 @@ def _task_result(task_id: str, row: dict[bytes, bytes], whole: bytes | None) -> 
         offset=number(b"offset") if b"offset" in row else None,
         gen=number(b"gen", 1),
         seq=number(b"seq"),
+        fingerprint=text(b"fp"),
     )
 
 
@@ -220,13 +158,5 @@ def _attempt(entry: dict[str, Any]) -> Attempt:
     )
 
 
-def _cursor(direction: str, entry: tuple[str, int]) -> str:
-    return f"{direction}{entry[1]}:{entry[0]}"
-
-
-def _parse_cursor(cursor: str | None) -> tuple[Any, str | None]:
-    """Score and id of a cursor; a broken one starts at the first page."""
-    if cursor is None:
-        return None, None
-    score, _, task_id = cursor[1:].partition(":")
-    return (int(score), task_id) if score.isdigit() and task_id else (None, None)
+def _action(entry: dict[str, Any]) -> Action:
+    return Action(entry["action"], entry.get("by", ""), entry["at"] / 1000, entry.get("task"))

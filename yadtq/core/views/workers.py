@@ -1,4 +1,4 @@
-"""Workers as they last beat, the functions they announce, and the queues they serve."""
+"""Workers as they last beat, and the functions they announce."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from yadtq.core.views.base import Reads
-from yadtq.core.views.models import FunctionInfo, ParamInfo, QueueInfo, WorkerInfo
+from yadtq.core.views.models import FunctionInfo, ParamInfo, WorkerInfo
 
 
 class WorkerReads(Reads):
-    """Workers, functions, queues."""
+    """Workers and functions."""
 
     def workers(self) -> list[WorkerInfo]:
         """Workers that beat in the last hour, online ones first."""
@@ -80,15 +80,6 @@ class WorkerReads(Reads):
                 queues = sorted({*function.queues, *(known.queues if known else ())})
                 merged[function.name] = FunctionInfo(function.name, function.doc, queues, function.params)
         return [merged[name] for name in sorted(merged)]
-
-    def queues(self) -> list[QueueInfo]:
-        """Every queue that has held a task or has a worker."""
-        pipe = self._store.client.pipeline(transaction=False)
-        pipe.hgetall(self._store.key("backlog"))
-        pipe.hgetall(self._store.key("busy"))
-        backlog, busy = ({name.decode(): int(n) for name, n in raw.items()} for raw in self._store.guard(pipe.execute))
-        names = sorted({*backlog, *busy, *(queue for worker in self.workers() for queue in worker.queues)})
-        return [QueueInfo(name, max(0, backlog.get(name, 0)), max(0, busy.get(name, 0))) for name in names]
 
 
 def _function(entry: dict[str, Any], queues: list[str]) -> FunctionInfo:

@@ -1,0 +1,45 @@
+"""Failed tasks by what went wrong: those of one name whose errors differ only in details form a group."""
+
+from __future__ import annotations
+
+from yadtq.core.views.models import FailureGroup, TaskPage
+from yadtq.core.views.search import SearchReads
+from yadtq.core.yadtq_query import Query
+
+SAMPLES = 3
+HOURS = 24
+
+
+class FailureReads(SearchReads):
+    """Groups of failures."""
+
+    def failure_groups(self, limit: int = 20) -> list[FailureGroup]:
+        """The groups with the newest failures, newest first; a group's size does not matter for the cost."""
+        client, key = self._store.client, self._store.key
+        names = self._store.guard(lambda: client.zrevrange(key("groups"), 0, limit - 1))
+        prints = [raw.decode() for raw in names]
+        now = self._store.time_ms() * 1000
+        pipe = client.pipeline(transaction=False)
+        for fp in prints:
+            group = key("group:", fp)
+            pipe.zcard(group)
+            pipe.zrange(group, 0, 0, withscores=True)
+            pipe.zrevrange(group, 0, SAMPLES - 1, withscores=True)
+            for hour in range(HOURS, 0, -1):
+                pipe.zcount(group, now - hour * 3_600_000_000, f"({now - (hour - 1) * 3_600_000_000}")
+        answers = self._store.guard(pipe.execute) if prints else []
+        each = [answers[i : i + 3 + HOURS] for i in range(0, len(answers), 3 + HOURS)]
+        samples = {fp: [raw.decode() for raw, _ in row[2]] for fp, row in zip(prints, each, strict=True)}
+        rows = self.tasks_by_id(task_id for ids in samples.values() for task_id in ids)
+        groups = []
+        for fp, (count, oldest, newest, *hours) in zip(prints, each, strict=True):
+            shown = next((rows[task_id] for task_id in samples[fp] if task_id in rows), None)
+            if shown is not None:
+                first_at, last_at = oldest[0][1] / 1e6, newest[0][1] / 1e6
+                error, reason = shown.error or "", shown.reason or ""
+                groups.append(FailureGroup(fp, shown.name, error, reason, count, first_at, last_at, samples[fp], hours))
+        return groups
+
+    def failed_of(self, fingerprint: str, *, cursor: str | None = None, limit: int = 50) -> TaskPage:
+        """One page of a group's tasks, newest failure first."""
+        return self.search(Query(group=fingerprint), cursor=cursor, limit=limit)

@@ -1,0 +1,94 @@
+"""What waits: the queues' loads, and why one task has not started."""
+
+from __future__ import annotations
+
+from yadtq.core.views.models import QueueInfo, WaitingFact, WorkerInfo
+from yadtq.core.views.tasks import TaskReads
+from yadtq.core.views.workers import WorkerReads
+from yadtq.core.yadtq_broker import Broker
+from yadtq.core.yadtq_task import TaskResult, TaskStatus
+from yadtq.errors import BrokerUnavailable
+
+LOOKED_AT = 2_000  # of the tasks that have waited longest, to find each queue's
+
+
+class WaitingReads(TaskReads, WorkerReads):
+    """Queues, and reasons for waiting."""
+
+    def queues(self) -> list[QueueInfo]:
+        """Every queue that has held a task or has a worker."""
+        pipe = self._store.client.pipeline(transaction=False)
+        pipe.hgetall(self._store.key("backlog"))
+        pipe.hgetall(self._store.key("busy"))
+        backlog, busy = ({name.decode(): int(n) for name, n in raw.items()} for raw in self._store.guard(pipe.execute))
+        names = sorted({*backlog, *busy, *(queue for worker in self.workers() for queue in worker.queues)})
+        reply = self._store.oldest(LOOKED_AT)
+        bound, *pairs = reply.items
+        oldest = {queue.decode(): int(since) for queue, since in zip(pairs[::2], pairs[1::2], strict=True)}
+
+        def info(name: str) -> QueueInfo:
+            queued = max(0, backlog.get(name, 0))
+            since = oldest.get(name) or (int(bound) if bound else None)
+            wait = max(0.0, reply.now / 1000 - since / 1e6) if queued and since else None
+            is_bound = wait is not None and name not in oldest
+            return QueueInfo(name, queued, max(0, busy.get(name, 0)), wait, is_bound)
+
+        return [info(name) for name in names]
+
+    def waiting_reason(self, task_id: str, broker: Broker | None = None) -> list[WaitingFact]:
+        """Why a task has not started; nothing for one that runs or has ended.
+
+        With ``broker`` Kafka is asked how many records are ahead. Raises TaskNotFound.
+        """
+        task = self.result(task_id)
+        if task.status is TaskStatus.SCHEDULED:
+            return [WaitingFact("scheduled", "It is scheduled for a later time.", task.due_at)]
+        if task.status is TaskStatus.RETRYING:
+            return [WaitingFact("retry_due", "An attempt failed; the next one is due at a later time.", task.due_at)]
+        if task.status is not TaskStatus.QUEUED:
+            return []
+        facts = self._about_publication(task)
+        facts += _about_workers(task, [worker for worker in self.workers() if worker.online])
+        if broker is not None and task.partition is not None and task.offset is not None:
+            facts += _about_kafka(task.queue, task.partition, task.offset, broker)
+        if task.lost >= 2:
+            text = f"{task.lost} workers died running it, so it waits for a worker that can run it alone."
+            facts.append(WaitingFact("suspect", text, count=task.lost))
+        return facts
+
+    def _about_publication(self, task: TaskResult) -> list[WaitingFact]:
+        score = self._store.guard(lambda: self._store.client.zscore(self._store.key("outbox"), task.id))
+        if score is None:
+            return []
+        text = "Kafka has not yet acknowledged its record; a worker publishes it again until it does."
+        return [WaitingFact("outbox", text, task.changed_at)]
+
+
+def _about_workers(task: TaskResult, online: list[WorkerInfo]) -> list[WaitingFact]:
+    if not online:
+        return [WaitingFact("no_worker", "No worker is online.")]
+    serving = [worker for worker in online if task.queue in worker.queues]
+    if not serving:
+        return [WaitingFact("no_worker_for_queue", f"No worker that is online takes from the queue {task.queue}.")]
+    knowing = [worker for worker in serving if any(one.name == task.name for one in worker.functions)]
+    if not knowing:
+        text = f"None of the {len(serving)} workers online for the queue {task.queue} knows the task {task.name}."
+        return [WaitingFact("no_worker_for_task", text, count=len(serving))]
+    slots, running = sum(one.concurrency for one in knowing), sum(len(one.running) for one in knowing)
+    if running >= slots:
+        return [WaitingFact("slots_busy", f"All {slots} slots of the workers that know it are busy.", count=slots)]
+    return []
+
+
+def _about_kafka(queue: str, partition: int, offset: int, broker: Broker) -> list[WaitingFact]:
+    topic = broker.topic_of(queue)
+    try:
+        positions = broker.group_positions([topic])
+    except BrokerUnavailable as error:
+        return [WaitingFact("kafka_away", f"Kafka does not answer: {error}")]
+    first, committed, _end = positions.get((topic, partition), (0, 0, 0))
+    ahead = offset - max(first, committed)
+    if ahead <= 0:
+        return []
+    text = f"{ahead:,} records are ahead of it in partition {partition} of {topic}, some of which may have ended."
+    return [WaitingFact("records_ahead", text, count=ahead)]
