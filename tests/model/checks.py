@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from tests.model.reference import Model, Row
 from tests.model.world import Picture
 from yadtq.core.yadtq_task import LEGAL_MOVES, TERMINAL, TaskStatus
@@ -9,6 +11,7 @@ from yadtq.core.yadtq_task import LEGAL_MOVES, TERMINAL, TaskStatus
 WAITING = {"queued", "scheduled", "processing", "retrying"}
 NOT_TASKS = {  # keys of the whole data set; each is bounded by the tasks that wait or run, or by a number
     "outbox", "due", "workers", "dead", "left", "backlog", "busy", "totals", "seq", "upd", "epoch",
+    "groups", "open_minute",
 }  # fmt: skip
 
 
@@ -21,6 +24,7 @@ def check_against_model(picture: Picture, model: Model, now: int) -> None:
             assert left == -1, f"{task_id} would vanish"
         else:
             assert abs(left - (row.gone_at - now)) < 1500, f"{task_id} lives {left} ms"
+    assert rates(picture) == model.rates
     assert exact(picture, "outbox") == model.outbox
     assert exact(picture, "due") == model.due_at
     assert exact(picture, "workers") == model.online
@@ -35,24 +39,37 @@ def exact(picture: Picture, name: str) -> dict[str, int]:
     return {member: int(score) for member, score in picture.zsets.get(name, {}).items()}
 
 
+def rates(picture: Picture) -> dict[str, int]:
+    """The sums of all hours, with the open minute, which is not yet in its hour."""
+    sums: Counter[str] = Counter()
+    for name in [name for name in picture.hashes if name.startswith("hour:")] + [open_minute(picture)]:
+        sums.update({field: int(n) for field, n in picture.hashes.get(name, {}).items()})
+    return sums
+
+
+def open_minute(picture: Picture) -> str:
+    return f"minute:{picture.strings.get('open_minute')}"
+
+
 def seen(picture: Picture, task_id: str) -> dict[str, object]:
     row = picture.rows[task_id]
     number = {name: int(row[name]) for name in ("due", "expires", "cancel", "retried") if name in row}
     return {
-        **{name: row.get(name) for name in ("status", "queue", "token", "reason")},
+        **{name: row.get(name) for name in ("status", "queue", "token", "reason", "fp")},
         **{name: int(row.get(name, 0)) for name in ("attempt", "lost", "handbacks", "gen")},
         **{name: number.get(name) for name in ("due", "expires", "cancel", "retried")},
         "place": (int(row["part"]), int(row["offset"])) if "offset" in row else None,
         "envelope": picture.strings.get(f"envelope:{task_id}"),
         "history": len(picture.lists.get(f"history:{task_id}", [])),
         "whole_result": f"result:{task_id}" in picture.strings,
+        "deleted": "deleted" in row,
     }
 
 
 def expected(row: Row) -> dict[str, object]:
     names = (
         "status", "queue", "token", "reason", "attempt", "lost", "handbacks", "gen",
-        "due", "expires", "cancel", "retried", "place", "envelope", "history", "whole_result",
+        "due", "expires", "cancel", "retried", "place", "envelope", "history", "whole_result", "fp", "deleted",
     )  # fmt: skip
     return {name: getattr(row, name) for name in names}
 
@@ -61,14 +78,19 @@ def check_indexes(picture: Picture) -> None:
     """Indexes and counts say what the rows say."""
     ids: dict[str, set[str]] = {status.value: set() for status in TaskStatus}
     for task_id, row in picture.rows.items():
-        ids[row["status"]].add(task_id)
+        if "deleted" not in row:
+            ids[row["status"]].add(task_id)
     for status, found in ids.items():
         index = picture.index(status)
         assert found <= index, f"{status} tasks are missing in their index"
         if status in WAITING:
             assert index == found, f"the index of {status} tasks holds others"
         assert not any(index & other for name, other in ids.items() if name != status)
-    assert set(picture.rows) <= picture.index("all")
+    check_groups(picture, ids["failed"])
+    deleted = {task_id for task_id, row in picture.rows.items() if "deleted" in row}
+    listed = picture.index("all")
+    assert set(picture.rows) - deleted <= listed
+    assert not deleted & listed
     for name, status in (("backlog", "queued"), ("busy", "processing")):
         queues = [row["queue"] for row in picture.rows.values() if row["status"] == status]
         assert picture.counts(name) == {queue: queues.count(queue) for queue in set(queues)}, name
@@ -78,6 +100,19 @@ def check_indexes(picture: Picture) -> None:
     assert ids["scheduled"] | ids["retrying"] <= set(due) <= ids["scheduled"] | ids["retrying"] | ids["queued"]
     needed = ids["scheduled"] | ids["retrying"] | ids["processing"]
     assert all(f"envelope:{task_id}" in picture.strings for task_id in needed), "it could not be run again"
+
+
+def check_groups(picture: Picture, failed: set[str]) -> None:
+    """Every failed task is in its group and no other is, but for those whose rows have vanished with time."""
+    groups = {name[6:]: members for name, members in picture.zsets.items() if name.startswith("group:")}
+    assert picture.zsets.get("groups", {}) == {fp: max(members.values()) for fp, members in groups.items()}
+    for fp, members in groups.items():
+        alike = {task_id for task_id in failed if picture.rows[task_id]["fp"] == fp}
+        assert alike == set(members) & set(picture.rows), f"the group {fp} holds others"
+        failed = failed - alike
+    assert not failed, "failed tasks are in no group"
+    for members in groups.values():
+        assert set(members) <= picture.index("failed")
 
 
 def check_bounds(picture: Picture) -> None:
@@ -95,7 +130,7 @@ def check_bounds(picture: Picture) -> None:
     assert not both, "who was declared dead is a worker again"
     for name, ttl in picture.ttl.items():
         kind, _, part = name.partition(":")
-        if name in NOT_TASKS or kind == "index":
+        if name in NOT_TASKS or kind in ("index", "group") or name == open_minute(picture):
             continue
         if kind in ("t", "envelope", "history", "result"):
             assert part in picture.rows, f"{name} has outlived its task"

@@ -5,10 +5,13 @@ Times are ms. Each method takes Redis' own time of the move, so that model and R
 
 from __future__ import annotations
 
+import hashlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from yadtq.core.yadtq_codec import INLINE_LIMIT
+from yadtq.core.yadtq_histogram import bucket_of
 from yadtq.core.yadtq_result_db import ClaimItem, NewTask
 from yadtq.core.yadtq_task import TERMINAL, TaskStatus
 
@@ -24,6 +27,7 @@ FAILED_TTL = 20_000_000
 TOMBSTONE_TTL = 30_000_000
 HAND_BACK_UNIT = 1000
 MOST_HAND_BACKS = 6
+RECORD_GONE = "Kafka deleted its record unread: raise the retention"
 
 
 @dataclass
@@ -37,12 +41,15 @@ class Row:
     lost: int = 0
     handbacks: int = 0
     token: str | None = None
+    changed: int = 0
     started: int = 0
     due: int | None = None
     expires: int | None = None
     cancel: int | None = None
     retried: int | None = None
     reason: str | None = None
+    fp: str | None = None  # of a failed one
+    deleted: bool = False
     place: tuple[int, int] | None = None  # partition and offset
     envelope: str | None = None
     short: bool = False  # the arguments are in the row
@@ -82,6 +89,7 @@ class Model:
     workers: dict[str, Worker] = field(default_factory=dict)
     dead: set[str] = field(default_factory=set)
     born: int = 0  # when this data set began
+    rates: Counter[str] = field(default_factory=Counter)  # what ended; w and r: by bucket of waiting and running time
 
     # -- clients ---------------------------------------------------------------------------------------------
 
@@ -89,7 +97,7 @@ class Model:
         ids = []
         for task in tasks:
             earlier = self.keys.get(task.key or "", ("", 0))[0]
-            if task.key and earlier in self.rows:
+            if task.key and earlier in self.rows and not self.rows[earlier].deleted:
                 ids.append(earlier)
                 continue
             ids.append(task.id)
@@ -98,7 +106,7 @@ class Model:
         return ids
 
     def _accept(self, now: int, task: NewTask) -> None:
-        row = Row(task.queue, "scheduled" if task.delay else "queued", envelope=task.envelope.decode())
+        row = Row(task.queue, "scheduled" if task.delay else "queued", envelope=task.envelope.decode(), changed=now)
         row.short = bool(task.args_json)
         if task.expires is not None:
             row.expires = now + int(task.expires * 1000)
@@ -122,10 +130,12 @@ class Model:
 
     def cancel(self, now: int, task_id: str, asked_at: int) -> str:
         row = self.rows.get(task_id)
-        if row is None:
+        if row is None or row.deleted:
             return ""
         if row.ended or (row.retried is not None and asked_at < row.retried):
             return row.status
+        if row.cancel is None:
+            self._note(row)
         if row.status == "processing":
             row.cancel = asked_at
             return "stopping"
@@ -134,7 +144,7 @@ class Model:
 
     def retry(self, now: int, task_id: str, envelope: str) -> str:
         row = self.rows.get(task_id)
-        if row is None:
+        if row is None or row.deleted:
             return ""
         if row.status not in ("failed", "cancelled", "expired"):
             return row.status
@@ -142,10 +152,27 @@ class Model:
         if row.envelope is None:
             return "NOENVELOPE"
         row.attempt = row.lost = row.handbacks = 0
-        row.cancel = row.expires = row.reason = row.gone_at = None
+        row.cancel = row.expires = row.reason = row.gone_at = row.fp = None
         row.retried = now
+        self._note(row)
         self._queue_again(now, task_id, row.gen + 1)
         return "queued"
+
+    def delete(self, now: int, task_id: str) -> str:
+        row = self.rows.get(task_id)
+        if row is None or row.deleted:
+            return "" if row is None else "deleted"
+        if row.status == "processing":
+            if row.cancel is None:
+                self._note(row)
+                row.cancel = now
+            return "stopping"
+        if not row.ended:
+            self._end(now, task_id, "cancelled", TOMBSTONE_TTL)
+        row.deleted, row.gone_at = True, now + TOMBSTONE_TTL
+        row.envelope = row.reason = row.fp = row.expires = row.cancel = None
+        row.history, row.whole_result = 0, False
+        return "deleted"
 
     # -- workers ---------------------------------------------------------------------------------------------
 
@@ -183,6 +210,8 @@ class Model:
                 return "ALONE"
         if row.lost >= 2:
             worker.suspect = item.id
+        if row.status == "queued" and not reasserts:
+            self.rates[f"w{bucket_of(now - row.changed)}"] += 1
         row.status, row.token, row.started, row.gen = "processing", item.token, now, item.gen
         row.attempt += 1
         row.due = None
@@ -200,18 +229,22 @@ class Model:
     def rebuild(self, now: int, task_id: str, queue: str, gen: int, envelope: str) -> None:
         if task_id not in self.rows:
             self.outbox[task_id] = now + RECHECK  # the caller may die before it claims
-            self.rows[task_id] = Row(queue, "queued", gen, envelope=envelope)
+            self.rows[task_id] = Row(queue, "queued", gen, envelope=envelope, changed=now)
 
-    def finish(self, now: int, task_id: str, token: str, kind: str, whole: bool, noted: bool, delay: int) -> str:
+    def finish(self, now: int, task_id: str, token: str, kind: str, whole: str, noted: bool, delay: int) -> str:
+        """``whole`` is a long result, or a fingerprint."""
         row = self.rows.get(task_id)
         if row is None or row.token != token:
             return "FENCED"
         if row.status != "processing":
             return "OK"  # the reply to the same outcome was lost
         self._let_go(row.inc, task_id)
+        if kind != "handback":
+            self.rates[f"r{bucket_of(now - row.started)}"] += 1
         row.history = min(50, row.history + noted)
         if kind == "success":
-            row.status, row.gone_at, row.whole_result = "success", now + RESULT_TTL, whole
+            row.status, row.gone_at, row.whole_result = "success", now + RESULT_TTL, bool(whole)
+            self.rates["success"] += 1
             if row.short or len(row.envelope or "") > INLINE_LIMIT:
                 row.envelope = None
         elif kind == "cancelled" or (row.cancel is not None and kind != "failed"):
@@ -221,7 +254,7 @@ class Model:
         elif kind == "handback":
             row.attempt -= 1
             if row.handbacks >= MOST_HAND_BACKS:
-                self._end(now, task_id, "failed", FAILED_TTL, "unknown_task")
+                self._end(now, task_id, "failed", FAILED_TTL, "unknown_task", alike("unknown_task"))
             else:
                 self._wait(task_id, now + HAND_BACK_UNIT * 2**row.handbacks)
                 row.handbacks += 1
@@ -229,7 +262,7 @@ class Model:
             self._survive(now, task_id)
             row.token = token
         else:
-            self._end(now, task_id, "failed", FAILED_TTL, "error")
+            self._end(now, task_id, "failed", FAILED_TTL, "error", whole or alike("1"))
         return "OK"
 
     def beat(self, now: int, inc: str, held: Iterable[str]) -> set[str] | None:
@@ -289,7 +322,7 @@ class Model:
         row = self.rows[task_id]
         row.lost += 1
         if row.lost >= 3 and row.cancel is None:
-            self._end(now, task_id, "failed", FAILED_TTL, "worker_lost")
+            self._end(now, task_id, "failed", FAILED_TTL, "worker_lost", alike("worker_lost"))
         else:
             self._give_back(now, task_id)
 
@@ -329,7 +362,7 @@ class Model:
             if row is None or row.status != "queued" or row.gen != gen:
                 continue
             if row.envelope is None:
-                self._end(now, task_id, "failed", FAILED_TTL, "error")
+                self._end(now, task_id, "failed", FAILED_TTL, "error", alike(RECORD_GONE))
             else:
                 row.place = None
                 self.outbox[task_id] = now
@@ -338,9 +371,12 @@ class Model:
 
     # -- shared ----------------------------------------------------------------------------------------------
 
-    def _end(self, now: int, task_id: str, status: str, ttl: int, reason: str | None = None) -> None:
+    def _end(
+        self, now: int, task_id: str, status: str, ttl: int, reason: str | None = None, fp: str | None = None
+    ) -> None:
         row = self.rows[task_id]
-        row.status, row.due, row.gone_at = status, None, now + ttl
+        row.status, row.due, row.gone_at, row.fp = status, None, now + ttl, fp
+        self.rates[status] += 1
         row.reason = reason or row.reason
         self.outbox.pop(task_id, None)
         self.due_at.pop(task_id, None)
@@ -348,12 +384,13 @@ class Model:
     def _wait(self, task_id: str, due: int) -> None:
         row = self.rows[task_id]
         row.status, row.due, row.place = "retrying", due, None
+        self.rates["retried"] += 1
         row.gen += 1
         self.due_at[task_id] = due
 
     def _queue_again(self, now: int, task_id: str, gen: int) -> None:
         row = self.rows[task_id]
-        row.status, row.gen = "queued", gen
+        row.status, row.gen, row.changed = "queued", gen, now
         row.place = row.token = row.due = None
         self.outbox[task_id] = now
         self._watch_expiry(task_id, row)
@@ -366,6 +403,9 @@ class Model:
         else:
             row.attempt = max(0, row.attempt - 1)
             self._queue_again(now, task_id, row.gen + 1)
+
+    def _note(self, row: Row) -> None:
+        row.history = min(50, row.history + 1)
 
     def _let_go(self, inc: str, task_id: str) -> None:
         self.running.get(inc, set()).discard(task_id)
@@ -383,6 +423,7 @@ class Model:
                 if (value := getattr(row, name)) is not None:
                     setattr(row, name, value - span)
             row.started -= span
+            row.changed -= span
         for times in (self.outbox, self.due_at):
             times.update({task_id: at - span for task_id, at in times.items()})
         for worker in self.workers.values():
@@ -394,6 +435,11 @@ class Model:
         self.born -= span
         self.keys = {key: (task_id, end - span) for key, (task_id, end) in self.keys.items() if end - span > now}
         self.rows = {i: row for i, row in self.rows.items() if row.gone_at is None or row.gone_at > now}
+
+
+def alike(what: str) -> str:
+    """The fingerprint of failures that the scripts themselves find alike; every task of the model is called add."""
+    return hashlib.sha1(f"add\n{what}".encode()).hexdigest()[:12]
 
 
 def _first(times: dict[str, int], now: int, limit: int) -> list[str]:

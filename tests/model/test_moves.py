@@ -188,6 +188,30 @@ class Moves(RuleBasedStateMachine):
             assert self.world.retry(task_id, envelope.encode()) == ["queued"]
             assert self.model.retry(self.now, task_id, envelope) == "queued"
 
+    @precondition(lambda self: self.model.rows)
+    @rule(picks=st.lists(PICK, min_size=1, max_size=3), twice=st.booleans())
+    def delete(self, picks: list[int], twice: bool) -> None:
+        """A person deletes tasks in any state; ``twice``: the first reply was lost."""
+        ids = [self._any_task(pick) for pick in picks] + ["unknown"]
+        for _ in range(1 + twice):
+            found = self.world.delete_many(ids, by="ann")
+            assert found == [self.model.delete(self.now, task_id) for task_id in ids]
+
+    @precondition(lambda self: self.model.rows)
+    @rule(picks=st.lists(PICK, min_size=1, max_size=3))
+    def retry_many(self, picks: list[int]) -> None:
+        ids = [self._any_task(pick) for pick in picks]
+        self.retried = set(ids)
+        found = self.world.retry_many([(task_id, b"") for task_id in ids], by="ann")
+        assert [words[0] for words in found] == [self.model.retry(self.now, task_id, "") for task_id in ids]
+
+    @precondition(lambda self: self.model.rows)
+    @rule(picks=st.lists(PICK, min_size=1, max_size=3))
+    def cancel_many(self, picks: list[int]) -> None:
+        ids, asked_at = [self._any_task(pick) for pick in picks], self.world.time_ms()
+        found = self.world.cancel_many(ids, asked_at, by="ann")
+        assert found == [self.model.cancel(self.now, task_id, asked_at) for task_id in ids]
+
     def _any_task(self, pick: int) -> str:
         return sorted(self.model.rows)[pick % len(self.model.rows)]
 
@@ -288,12 +312,12 @@ class Moves(RuleBasedStateMachine):
 
     def _finish(self, inc: str, batch: list[Run], kind: str, *, whole: bool, delay: int) -> None:
         entry = "" if kind == "success" else '{"attempt":1}'
-        long = "x" * 100 if whole and kind == "success" else ""
+        long = {"success": "x" * 100, "failed": "0123456789ab"}.get(kind, "") if whole else ""
         reason = "error" if kind == "failed" else ""
         rows = [(run.record.id, run.token, kind, "1", long, reason, delay, entry) for run in batch]
         answers = [item.decode() for item in self.world.finish(inc, rows).items]
         assert answers == [
-            self.model.finish(self.now, run.record.id, run.token, kind, bool(long), bool(entry), delay) for run in batch
+            self.model.finish(self.now, run.record.id, run.token, kind, long, bool(entry), delay) for run in batch
         ]
 
     @rule(who=PICK, forgets=st.booleans())

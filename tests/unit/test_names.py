@@ -142,7 +142,8 @@ def test_states_in_lua_are_the_states() -> None:
 
 def test_kinds_and_reasons_in_lua_are_the_ones_of_python() -> None:
     assert set(re.findall(r"kind == '([a-z]+)'", LUA["fin"])) | {"failed"} == {kind.value for kind in OutcomeKind}
-    reasons = set(re.findall(r"'reason', '([a-z_]+)'", "\n".join(LUA.values())))
+    reasons = set(re.findall(r"\bfail\(.*, [\w\[\]]+, '([a-z_]+)', ", "\n".join(LUA.values())))
+    assert reasons == {"error", "unknown_task", "worker_lost"}
     assert reasons <= {reason.value for reason in Reason}
 
 

@@ -26,7 +26,9 @@ class FailureReads(SearchReads):
             pipe.zrange(group, 0, 0, withscores=True)
             pipe.zrevrange(group, 0, SAMPLES - 1, withscores=True)
             for hour in range(HOURS, 0, -1):
-                pipe.zcount(group, now - hour * 3_600_000_000, f"({now - (hour - 1) * 3_600_000_000}")
+                pipe.zcount(
+                    group, now - hour * 3_600_000_000, "+inf" if hour == 1 else f"({now - (hour - 1) * 3_600_000_000}"
+                )
         answers = self._store.guard(pipe.execute) if prints else []
         each = [answers[i : i + 3 + HOURS] for i in range(0, len(answers), 3 + HOURS)]
         samples = {fp: [raw.decode() for raw, _ in row[2]] for fp, row in zip(prints, each, strict=True)}

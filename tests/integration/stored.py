@@ -1,0 +1,26 @@
+"""Tasks brought into a state by the moves alone, without Kafka or a worker."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.model.world import World
+from yadtq.core.yadtq_result_db import ClaimItem, NewTask
+
+
+def submit(world: World, *ids: str, name: str = "add", queue: str = "default", args: str = "") -> None:
+    world.enqueue([NewTask(task_id, name, queue, b"envelope", args, "" if args else "1") for task_id in ids])
+
+
+def end(world: World, *ids: str, kind: str = "failed", error: str = "ValueError: no", worker: str = "box-1") -> None:
+    """The tasks, which must be queued for the first time, are run to their end."""
+    items = [ClaimItem(task_id, 1, f"w:{number}", world.time_ms(), b"") for number, task_id in enumerate(ids)]
+    world.claim("w", worker, items)
+    runs = [(task_id, f"w:{number}", kind, error, "", "error", 0, "") for number, task_id in enumerate(ids)]
+    world.finish("w", runs)
+
+
+def end_as(world: World, run: tuple[Any, ...]) -> None:
+    """One task ended by this row of FIN."""
+    world.claim("w", "box-1", [ClaimItem(run[0], 1, run[1], world.time_ms(), b"")])
+    world.finish("w", [run])
