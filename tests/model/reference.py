@@ -228,6 +228,7 @@ class Model:
 
     def rebuild(self, now: int, task_id: str, queue: str, gen: int, envelope: str) -> None:
         if task_id not in self.rows:
+            self.rates["rebuilt"] += 1
             self.outbox[task_id] = now + RECHECK  # the caller may die before it claims
             self.rows[task_id] = Row(queue, "queued", gen, envelope=envelope, changed=now)
 
@@ -235,6 +236,7 @@ class Model:
         """``whole`` is a long result, or a fingerprint."""
         row = self.rows.get(task_id)
         if row is None or row.token != token:
+            self.rates["fenced"] += 1
             return "FENCED"
         if row.status != "processing":
             return "OK"  # the reply to the same outcome was lost
