@@ -73,7 +73,7 @@ def spelled_in_lua() -> set[str]:
 
 
 def spelled_in_python() -> set[str]:
-    text = "\n".join(path.read_text() for path in (PACKAGE / "core").rglob("*.py"))
+    text = "\n".join(path.read_text() for path in PACKAGE.rglob("*.py"))
     return set(re.findall(r"(?:\.key|self\._key|store\.key)\(\s*\"([a-z_]+:?)\"", text))
 
 

@@ -1,4 +1,4 @@
-"""The client: submit tasks, read and await results, cancel, retry."""
+"""The client: submit tasks, read and await results; what is done to tasks afterwards is in yadtq_steering.py."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from yadtq.api.yadtq_steering import BATCH, TaskSteering
 from yadtq.core.yadtq_broker import Broker, Record
 from yadtq.core.yadtq_codec import arguments_json, preview
 from yadtq.core.yadtq_publisher import Publisher
 from yadtq.core.yadtq_result_db import NewTask, ResultStore, Unanswered
-from yadtq.core.yadtq_task import CANCELLABLE, RETRYABLE, Task, TaskOptions, TaskResult, TaskStatus, check_name
-from yadtq.core.yadtq_views import Views
-from yadtq.errors import ConfigError, IllegalMove, ResultStoreUnavailable, ResultTimeout, SubmitUncertain, TaskNotFound
+from yadtq.core.yadtq_task import Task, TaskOptions, TaskResult, check_name
+from yadtq.errors import ConfigError, ResultStoreUnavailable, ResultTimeout, SubmitUncertain
 
-BATCH = 200  # tasks of submit_many that are accepted in one call
 TEN_YEARS = 10 * 366 * 86_400  # seconds, and more than anybody means
 LOOK_AGAIN = 1.0  # seconds; a lost notification delays a waiting client no longer
 
@@ -27,13 +26,11 @@ def new_id() -> str:
     return os.urandom(12).hex()
 
 
-class TaskClient:
+class TaskClient(TaskSteering):
     """Submits tasks and reads their results; thread-safe. Close it, or use it as a context manager."""
 
     def __init__(self, broker: Broker, result_store: ResultStore) -> None:
-        self._broker = broker
-        self._store = result_store
-        self._views = Views(result_store)
+        super().__init__(broker, result_store)
         self._publisher = Publisher(broker, result_store)
         self._options = TaskOptions()
 
@@ -112,39 +109,6 @@ class TaskClient:
                 watcher.wait(min(left, LOOK_AGAIN))
         return result
 
-    def cancel(self, task_id: str) -> TaskStatus:
-        """Cancel a waiting task, or ask a running one to stop; returns the status it then has.
-
-        Raises:
-            TaskNotFound, IllegalMove (it has ended), ResultStoreUnavailable
-        """
-        asked_at = self._store.patiently(self._store.time_ms)
-        status = self._store.patiently(lambda: self._store.cancel(task_id, asked_at))
-        if status == "stopping":
-            return TaskStatus.PROCESSING
-        found = _known(task_id, status)
-        if found is not TaskStatus.CANCELLED and found not in CANCELLABLE:
-            raise IllegalMove(
-                f"task {task_id} has already ended: {found}; only one that waits or runs can be cancelled"
-            )
-        return found
-
-    def retry(self, task_id: str) -> TaskStatus:
-        """Queue a failed, cancelled or expired task again, from its first attempt; returns the status it then has.
-
-        Raises:
-            TaskNotFound, IllegalMove (it waits, runs or succeeded), ResultStoreUnavailable, BrokerUnavailable
-        """
-        answer = self._store.patiently(lambda: self._store.retry(task_id))
-        if answer[0] == "NOENVELOPE":
-            envelope = self._read_back(task_id, answer[1], answer[3], answer[4])
-            answer = self._store.patiently(lambda: self._store.retry(task_id, envelope))
-        found = _known(task_id, answer[0])
-        if found is not TaskStatus.QUEUED:
-            allowed = ", ".join(sorted(status.value for status in RETRYABLE))
-            raise IllegalMove(f"task {task_id} is {found}; only a task that is one of {allowed} can be retried")
-        return found
-
     def close(self) -> None:
         """Send what waits, for at most 5 s; what is left is published by a worker. Closing twice is fine."""
         self._publisher.close()
@@ -156,15 +120,6 @@ class TaskClient:
         self.close()
 
     # -- inside ------------------------------------------------------------------------------------
-
-    def _read_back(self, task_id: str, queue: str, partition: str, offset: str) -> bytes:
-        """The sealed envelope of a task that only Kafka still holds."""
-        topic = self._broker.topic_of(queue)
-        received = self._broker.read_back(topic, int(partition), int(offset)) if offset else None
-        if received is None:
-            raise TaskNotFound(f"the arguments of task {task_id} are gone from Redis and Kafka; submit it again")
-        self._broker.codec.verify(topic, received.header, received.body)
-        return self._broker.codec.seal(topic, received.body)
 
     def _accept_many(self, tasks: Iterable[Sequence[Any]], options: TaskOptions) -> list[str]:
         ids: list[str] = []
@@ -279,9 +234,3 @@ def _unpack(entry: Sequence[Any]) -> tuple[str, Sequence[Any], dict[str, Any]]:
         if isinstance(kwargs, dict):
             return entry[0], entry[1], kwargs
     raise ConfigError(f"submit_many takes (name, args) or (name, args, kwargs), not {str(entry)[:80]!r}")
-
-
-def _known(task_id: str, status: str) -> TaskStatus:
-    if not status:
-        raise TaskNotFound(f"there is no task {task_id[:140]!r}, or its result has passed its time to live")
-    return TaskStatus(status)

@@ -99,7 +99,13 @@ def _arrange(text: str, terms: list[Term], times: dict[str, float]) -> Query:
     wanted = next(
         (term.value for term in terms if term.field == "id" and not term.negated and "*" not in term.value), ""
     )
-    if not wanted and len(terms) == 1 and not terms[0].field and NAME_PATTERN.fullmatch(terms[0].value):
+    if (
+        not wanted
+        and len(terms) == 1
+        and not terms[0].field
+        and not terms[0].negated
+        and NAME_PATTERN.fullmatch(terms[0].value)
+    ):
         wanted = terms[0].value
     return Query(
         text=text,
@@ -129,7 +135,7 @@ def _tokens(text: str) -> list[tuple[str, str, bool]]:
         minus, name, quoted, word = match.groups()
         value = word if quoted is None else quoted
         place = match.end()
-        if name is None and not value:
+        if name is None and not value and quoted is None:
             raise InvalidQuery(f"{match[0][:20] or '-'!r} stands alone; write what to search for beside it")
         found.append((_known(name), value, bool(minus)))
     if len(found) > MOST_TERMS:

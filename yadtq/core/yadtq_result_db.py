@@ -62,6 +62,8 @@ KEYS: dict[str, str] = {
     "audit": "string where the keeper's audit goes on",
     "done:": "channel told the status when a task ends, by id",
     "actions": "stream the audit log: who changed what through the web, newest 10,000",
+    "job:": "string a bulk job, JSON, for a day, by id",
+    "joblock:": "string held while a step of a bulk job is done, by id",
     "user:": "hash   a user of the web, by name",
     "session:": "hash   a signed-in session, by the hash of its id",
     "login:": "hash   a one-time sign-in link, by the hash of its token",

@@ -73,6 +73,8 @@ class SearchReads(TaskReads):
         for key in self._keys(query):
             pipe.zcount(key, *_bounds(query))
         total = sum(self._store.guard(pipe.execute))
+        if cursor is None and self._by_id(query):
+            return Count(1, 1, 1, None)
         if query.plain:
             return Count(total, 0, total, None)
         walk = self._walk(query, read_cursor(cursor)[1], descending=True)
@@ -81,6 +83,9 @@ class SearchReads(TaskReads):
 
     def matching(self, query: Query, cursor: str | None, limit: int) -> tuple[list[str], str | None, int]:
         """Up to ``limit`` ids, newest first, with the cursor to go on from (None at the end) and how many rows were looked at."""
+        known = self._by_id(query) if cursor is None else []
+        if known:
+            return [task.id for task in known], None, 1
         walk = self._walk(query, read_cursor(cursor)[1], descending=True)
         found, scanned = self._scan(walk, query, limit)
         place = found[-1] if len(found) >= limit else None if walk.exhausted else walk.place
@@ -88,7 +93,12 @@ class SearchReads(TaskReads):
 
     def _by_id(self, query: Query) -> list[TaskResult]:
         """The task whose id was typed, whatever its age."""
-        return list(self.tasks_by_id([query.id]).values()) if query.id else []
+        if not query.id or query.group:
+            return []
+        (row,) = self._rows([Entry(0, query.id)])
+        if row is None or not query.matches(row) or (query.statuses and row["status"] not in query.statuses):
+            return []
+        return list(self.tasks_by_id([query.id]).values())
 
     def _keys(self, query: Query) -> list[str]:
         if query.group:
@@ -102,8 +112,8 @@ class SearchReads(TaskReads):
             self._keys(query),
             after=place,
             descending=descending,
-            low=None if low is None else int(low * 1e6),
-            high=None if high is None else int(high * 1e6),
+            low=None if low is None else round(low * 1e6),
+            high=None if high is None else round(high * 1e6),
         )
 
     def _scan(self, walk: Walk, query: Query, limit: int) -> tuple[list[Entry], int]:
@@ -141,8 +151,8 @@ def _row(task_id: str, values: Sequence[bytes | None]) -> dict[str, str] | None:
 
 
 def _bounds(query: Query) -> tuple[str, str]:
-    low = "-inf" if query.after is None else str(int(query.after * 1e6))
-    high = "+inf" if query.before is None else str(int(query.before * 1e6))
+    low = "-inf" if query.after is None else str(round(query.after * 1e6))
+    high = "+inf" if query.before is None else str(round(query.before * 1e6))
     return low, high
 
 

@@ -1,0 +1,124 @@
+"""Bulk jobs: one action on all tasks that match a search, in steps of 200, driven by whoever looks at it.
+
+A job lives in Redis for a day. It takes what matched when it was started: what enters the list later is left alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from yadtq.api.yadtq_steering import BATCH, BulkOutcome, TaskSteering
+from yadtq.core.yadtq_query import Query, parse_query
+from yadtq.core.yadtq_result_db import ResultStore
+from yadtq.core.yadtq_views import Views
+from yadtq.errors import ConfigError, TaskNotFound
+
+ACTIONS = ("retry", "cancel", "delete")
+LIFE = 86_400  # seconds
+STEP_LIMIT = 30  # seconds after which a step that never ended is given up
+
+
+@dataclass(frozen=True)
+class BulkJob:
+    """How far a bulk job has come; times in seconds since the epoch."""
+
+    id: str
+    query: str  # as typed
+    action: str  # retry, cancel or delete
+    by: str
+    started_at: float
+    total: int  # rows to look at, as counted at the start
+    after: float | None  # the moments between which rows are looked at
+    before: float
+    scanned: int = 0
+    done: int = 0
+    failed: int = 0
+    refusal: str = ""  # why the last one was refused
+    cursor: str | None = None
+    finished_at: float | None = None
+
+    @property
+    def finished(self) -> bool:
+        return self.finished_at is not None
+
+
+class BulkJobs:
+    """Jobs of one store; each call raises ResultStoreUnavailable."""
+
+    def __init__(self, client: TaskSteering, store: ResultStore) -> None:
+        self._store = store
+        self._views = Views(store)
+        self._moves: dict[str, Callable[..., BulkOutcome]] = {
+            "retry": client.retry_many,
+            "cancel": client.cancel_many,
+            "delete": client.delete_many,
+        }
+
+    def start(self, query: str, action: str, *, by: str, form_key: str) -> BulkJob:
+        """A job on all that match; the same person's same form gives the same job. Nothing is done before the first step.
+
+        Raises:
+            InvalidQuery: the search cannot be understood.
+            ConfigError: there is no such action.
+        """
+        if action not in ACTIONS:
+            raise ConfigError(f"there is no bulk action {action[:40]!r}; there are {', '.join(ACTIONS)}")
+        seconds, micros = self._store.guard(self._store.client.time)
+        now = seconds + micros / 1e6  # to the microsecond, as the lists are ordered
+        wanted = parse_query(query, now)
+        before = now if wanted.before is None else min(now, wanted.before)
+        job_id = hashlib.sha256(f"{by}\n{action}\n{form_key}".encode()).hexdigest()[:24]
+        total = self._views.count(replace(wanted, before=before)).total
+        job = BulkJob(job_id, query, action, by, now, total, wanted.after, before)
+        self._write(job, nx=True)
+        return self.get(job_id)
+
+    def get(self, job_id: str) -> BulkJob:
+        """The job as it is; raises TaskNotFound."""
+        raw = self._store.guard(lambda: self._store.client.get(self._store.key("job:", job_id)))
+        if raw is None:
+            raise TaskNotFound(f"there is no bulk job {job_id[:40]!r}; jobs are kept for a day")
+        return BulkJob(**json.loads(raw))
+
+    def step(self, job_id: str) -> BulkJob:
+        """Do the next 200 at most, and tell how far it is; while another caller does them, only tell. Raises TaskNotFound.
+
+        Where a step died before it was written down its tasks have moved on, so that they are not counted as done.
+        """
+        lock = self._store.client.lock(self._store.key("joblock:", job_id), timeout=STEP_LIMIT, blocking=False)
+        if not self._store.guard(lock.acquire):
+            return self.get(job_id)
+        try:
+            job = self.get(job_id)
+            if not job.finished:
+                job = self._advance(job)
+                self._write(job, xx=True)
+            return job
+        finally:
+            if self._store.guard(lock.owned):
+                self._store.guard(lock.release)
+
+    def _advance(self, job: BulkJob) -> BulkJob:
+        ids, cursor, scanned = self._views.matching(self._query(job), job.cursor, BATCH)
+        outcome = self._moves[job.action](ids, by=job.by)
+        refusals = list(outcome.refused.values())
+        return replace(
+            job,
+            scanned=job.scanned + scanned,
+            done=job.done + len(outcome.done),
+            failed=job.failed + len(refusals),
+            refusal=refusals[-1] if refusals else job.refusal,
+            cursor=cursor,
+            finished_at=None if cursor else self._store.time_ms() / 1000,
+        )
+
+    def _query(self, job: BulkJob) -> Query:
+        return replace(parse_query(job.query, job.started_at), after=job.after, before=job.before)
+
+    def _write(self, job: BulkJob, **condition: Any) -> None:
+        key, value = self._store.key("job:", job.id), json.dumps(asdict(job))
+        self._store.guard(lambda: self._store.client.set(key, value, ex=LIFE, **condition))
