@@ -176,7 +176,9 @@ class Moves(RuleBasedStateMachine):
     def retry(self, pick: int, read_back: bool) -> None:
         """A person's retry; with the envelope read back from Kafka where Redis has none."""
         ended = [task_id for task_id, row in self.model.rows.items() if row.ended]
-        task_id = ended[pick % len(ended)] if ended else self._any_task(pick)
+        failed = [task_id for task_id in ended if self.model.rows[task_id].status == "failed"]
+        chosen = failed or ended or sorted(self.model.rows)
+        task_id = chosen[pick % len(chosen)]
         self.retried = {task_id}
         found = self.world.retry(task_id)
         assert found[0] == self.model.retry(self.now, task_id, "")
@@ -230,7 +232,7 @@ class Moves(RuleBasedStateMachine):
             self._claim(inc, batch)
 
     @precondition(lambda self: self.records and self.incs)
-    @rule(who=PICK, pick=PICK, finishes=st.sampled_from([None, None, "success", "retry", "handback", "lost", "lost"]))
+    @rule(who=PICK, pick=PICK, finishes=st.sampled_from([None, None, "success", "retry", "failed", "handback", "lost", "lost"]))
     def work(self, who: int, pick: int, finishes: str | None) -> None:
         """The usual way: a task's latest record is claimed, and perhaps its run ends."""
         inc = self.incs[who % len(self.incs)]
