@@ -210,8 +210,6 @@ class Model:
                 return "ALONE"
         if row.lost >= 2:
             worker.suspect = item.id
-        if row.status == "queued" and not reasserts:
-            self.rates[f"w{bucket_of(now - row.changed)}"] += 1
         row.status, row.token, row.started, row.gen = "processing", item.token, now, item.gen
         row.attempt += 1
         row.due = None
@@ -242,6 +240,7 @@ class Model:
             return "OK"  # the reply to the same outcome was lost
         self._let_go(row.inc, task_id)
         if kind != "handback":
+            self.rates[f"w{bucket_of(row.started - row.changed)}"] += 1
             self.rates[f"r{bucket_of(now - row.started)}"] += 1
         row.history = min(50, row.history + noted)
         if kind == "success":

@@ -232,7 +232,11 @@ class Moves(RuleBasedStateMachine):
             self._claim(inc, batch)
 
     @precondition(lambda self: self.records and self.incs)
-    @rule(who=PICK, pick=PICK, finishes=st.sampled_from([None, None, "success", "retry", "failed", "handback", "lost", "lost"]))
+    @rule(
+        who=PICK,
+        pick=PICK,
+        finishes=st.sampled_from([None, None, "success", "retry", "failed", "handback", "lost", "lost"]),
+    )
     def work(self, who: int, pick: int, finishes: str | None) -> None:
         """The usual way: a task's latest record is claimed, and perhaps its run ends."""
         inc = self.incs[who % len(self.incs)]

@@ -26,7 +26,7 @@ end
 
 local function answer(id, gen, token, record_time, envelope)
   local key = row_key(id)
-  local r = redis.call('HMGET', key, 'status', 'gen', 'token', 'cancel', 'expires', 'lost', 'attempt', 'fence', 'queue', 'changed')
+  local r = redis.call('HMGET', key, 'status', 'gen', 'token', 'cancel', 'expires', 'lost', 'attempt', 'fence', 'queue')
   local status, row_gen = r[1], tonumber(r[2])
   if not status then
     if EPOCH_BORN > record_time or NOW - record_time < tonumber(ARGV[5]) then return 'LOST' end
@@ -47,7 +47,6 @@ local function answer(id, gen, token, record_time, envelope)
     redis.call('EXPIRE', P .. 'worker:' .. inc, 3600)
   end
   attempt, fence = attempt + 1, math.max(fence + 1, US)
-  if status == 'queued' and not reasserts then count(waited, bucket(NOW - r[10]), 1) end
   local attempt_s, fence_s = int(attempt), int(fence)
   redis.call('HSET', key, 'status', 'processing', 'token', token, 'worker', worker, 'started', NOWS,
     'attempt', attempt_s, 'fence', fence_s, 'seq', seq())

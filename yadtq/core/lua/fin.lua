@@ -40,12 +40,15 @@ end
 
 local function finish(id, token, kind, short, whole, reason, delay, entry)
   local key = row_key(id)
-  local r = redis.call('HMGET', key, 'status', 'token', 'gen', 'queue', 'cancel', 'attempt', 'args', 'noted', 'handbacks', 'started', 'lost')
+  local r = redis.call('HMGET', key, 'status', 'token', 'gen', 'queue', 'cancel', 'attempt', 'args', 'noted', 'handbacks', 'started', 'lost', 'changed')
   if r[2] ~= token then return 'FENCED' end
   if r[1] ~= 'processing' then return 'OK' end -- the same outcome again, after a lost reply
   local row = {gen = tonumber(r[3]), queue = r[4], attempt = tonumber(r[6] or 1), args = r[7], noted = r[8], lost = r[11], inc = inc}
   ended[#ended + 1] = id
-  if kind ~= 'handback' then count(ran, bucket(NOW - r[10]), 1) end
+  if kind ~= 'handback' then
+    count(waited, bucket(r[10] - r[12]), 1)
+    count(ran, bucket(NOW - r[10]), 1)
+  end
   if entry ~= '' then add_history(id, entry) end
   if kind == 'success' then
     succeed(id, key, row, short, whole)

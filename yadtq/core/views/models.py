@@ -152,8 +152,8 @@ class Rate:
     cancelled: int
     expired: int
     retried: int  # attempts that failed with another to follow
-    waited: Histogram  # of runs, from queued to claimed
-    ran: Histogram  # of runs, from claimed to finished
+    waited: Histogram  # of runs that ended, from queued to claimed
+    ran: Histogram  # of the same runs, from claimed to finished
 
 
 @dataclass(frozen=True)
