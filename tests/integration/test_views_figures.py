@@ -95,15 +95,20 @@ def test_failures_are_grouped_by_what_went_wrong(world: World, views: Views) -> 
 
 
 def test_groups_age_with_their_tasks(world: World, views: Views) -> None:
-    submit(world, "old", "young")
-    end(world, "old")
+    submit(world, "old", "same", "young", "alike")
+    end(world, "old", "same")
     world.pass_time(15_000_000)
     end(world, "young", error="OSError: other")
-    assert len(views.failure_groups()) == 2
+    end(world, "alike")
+    assert {group.count for group in views.failure_groups()} == {3, 1}
     world.pass_time(6_000_000)  # past the 20,000 s that a failed task lives here
     world.due(10)
-    assert [group.sample_ids for group in views.failure_groups()] == [["young"]]
-    assert world.picture().index("failed") == {"young"}
+    assert [group.sample_ids for group in views.failure_groups()] == [["alike"], ["young"]]
+    assert [group.count for group in views.failure_groups()] == [1, 1]
+    assert world.picture().index("failed") == {"young", "alike"}
+    world.pass_time(16_000_000)
+    world.due(10)
+    assert not [name for name in world.picture().zsets if name.startswith("group")]
 
 
 def test_each_queue_tells_its_oldest_wait(world: World, views: Views) -> None:

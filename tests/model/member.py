@@ -7,7 +7,7 @@ round trip to Redis a call can fail, a reply can be lost, the process can die, a
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -92,8 +92,8 @@ class Line(ResultStore):
     def time_ms(self) -> int:
         return super().time_ms() + self._fleet.world.passed
 
-    def cancel(self, task_id: str, asked_at: int) -> str:
-        return super().cancel(task_id, asked_at - self._fleet.world.passed)
+    def cancel_many(self, ids: Iterable[str], asked_at: int, by: str = "") -> list[str]:
+        return super().cancel_many(ids, asked_at - self._fleet.world.passed, by)
 
     def claim(self, inc: str, worker: str, items: Sequence[ClaimItem], *, reasserts: bool = False) -> Reply:
         passed = self._fleet.world.passed

@@ -458,6 +458,7 @@ class Moves(RuleBasedStateMachine):
     def hours_pass(self, span: int, sure: int) -> None:
         if not sure:
             self._pass(span)
+            self.batches.clear()  # no client repeats a submit after hours
 
     def _pass(self, span: int) -> None:
         self.world.pass_time(span)

@@ -22,6 +22,8 @@ def test_states_and_times_choose_the_part_of_an_index() -> None:
     assert query.terms == (Term("name", "resize"),)
     assert query.after == NOW - 7200
     assert query.before == 1_795_514_400.0
+    assert query.matches({"status": "failed", "name": "resize"})
+    assert not query.matches({"status": "queued", "name": "resize"})
 
 
 def test_a_second_or_negated_state_is_held_against_rows() -> None:

@@ -65,8 +65,8 @@ class Query:
         return not self.terms
 
     def matches(self, row: Mapping[str, str]) -> bool:
-        """Whether a row, its fields by name, is one of those."""
-        return all(term.matches(row) for term in self.terms)
+        """Whether a row, its fields by name, is one of those; it may have moved on since its index was read."""
+        return (not self.statuses or row["status"] in self.statuses) and all(term.matches(row) for term in self.terms)
 
 
 def parse_query(text: str, now: float | None = None) -> Query:

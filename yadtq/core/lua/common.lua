@@ -183,15 +183,14 @@ local function leave_group(id)
   if newest[2] then redis.call('ZADD', P .. 'groups', newest[2], fp) else redis.call('ZREM', P .. 'groups', fp) end
 end
 
--- Failed tasks past their time to live leave the index and their group.
+-- Failed tasks past their time to live leave the index and their groups; of the groups, those that have been quiet longest first.
 local function trim_failed(seconds)
   local old = int(US - seconds * 1000000)
-  redis.call('ZREMRANGEBYSCORE', P .. 'index:failed', '-inf', old)
-  for _, fp in ipairs(redis.call('ZRANGEBYSCORE', P .. 'groups', '-inf', old, 'LIMIT', 0, 100)) do
-    redis.call('DEL', P .. 'group:' .. fp)
-    redis.call('ZREM', P .. 'groups', fp)
+  if redis.call('ZREMRANGEBYSCORE', P .. 'index:failed', '-inf', old) == 0 then return end
+  for _, fp in ipairs(redis.call('ZRANGE', P .. 'groups', 0, 999)) do
+    local gone = redis.call('ZREMRANGEBYSCORE', P .. 'group:' .. fp, '-inf', old)
+    if gone > 0 and redis.call('EXISTS', P .. 'group:' .. fp) == 0 then redis.call('ZREM', P .. 'groups', fp) end
   end
-  for fp in pairs(grouped) do redis.call('ZREMRANGEBYSCORE', P .. 'group:' .. fp, '-inf', old) end
 end
 
 -- Into the outbox as a new publication, to be sent by the next sweep; a higher gen clears the coordinates.

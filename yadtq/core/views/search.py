@@ -96,7 +96,7 @@ class SearchReads(TaskReads):
         if not query.id or query.group:
             return []
         (row,) = self._rows([Entry(0, query.id)])
-        if row is None or not query.matches(row) or (query.statuses and row["status"] not in query.statuses):
+        if row is None or not query.matches(row):
             return []
         return list(self.tasks_by_id([query.id]).values())
 
