@@ -353,7 +353,7 @@ class Model:
             return "UNPUBLISHED" if task_id in self.outbox else "OTHER"
         if (row.place != place) if envelope is None else (row.envelope != envelope):
             return "OTHER"
-        self._end(now, task_id, "failed", FAILED_TTL, "rejected")
+        self._end(now, task_id, "failed", FAILED_TTL, "rejected", alike("rejected"))
         return "REJECTED"
 
     def requeue(self, now: int, tasks: Iterable[tuple[str, int]]) -> list[str]:

@@ -124,7 +124,8 @@ def test_every_script_says_what_it_is_for_and_flushes_what_it_gathered(name: str
     assert text.startswith("-- ")
     assert "-- ARGV: " in text
     gathers = re.search(
-        r"note_move|note_worker|count\(|add_pair|unsent\[|undue\[|republish|end_without_result|give_back", text
+        r"note_move|note_worker|count\(|add_pair|unsent\[|undue\[|republish|end_without_result|give_back|\bfail\(|survive",
+        text,
     )
     assert bool(gathers) == ("\nflush()\n" in text)
 
@@ -143,7 +144,7 @@ def test_states_in_lua_are_the_states() -> None:
 def test_kinds_and_reasons_in_lua_are_the_ones_of_python() -> None:
     assert set(re.findall(r"kind == '([a-z]+)'", LUA["fin"])) | {"failed"} == {kind.value for kind in OutcomeKind}
     reasons = set(re.findall(r"\bfail\(.*, [\w\[\]]+, '([a-z_]+)', ", "\n".join(LUA.values())))
-    assert reasons == {"error", "unknown_task", "worker_lost"}
+    assert reasons == {"error", "unknown_task", "worker_lost", "rejected"}
     assert reasons <= {reason.value for reason in Reason}
 
 

@@ -12,6 +12,6 @@ if ARGV[6] == '' then
 elseif redis.call('GET', P .. 'envelope:' .. id) ~= ARGV[6] then
   return {ERA, NOW, 'OTHER'}
 end
-end_without_result(id, r[2], 'queued', 'failed', ARGV[1], 'reason', 'rejected', 'error', ARGV[7])
+fail(id, r[2], 'queued', ARGV[1], 'rejected', ARGV[7], '')
 flush()
 return {ERA, NOW, 'REJECTED'}
