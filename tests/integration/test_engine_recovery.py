@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from yadtq import TaskClient, create_yadtq
+from yadtq.core.yadtq_broker import Broker
 from yadtq.core.yadtq_codec import parse
 from yadtq.core.yadtq_delivery import Delivery, PartitionState
 from yadtq.core.yadtq_lease import Lease
 from yadtq.core.yadtq_recovery import Recovery
+from yadtq.core.yadtq_result_db import Reply, ResultStore
+from yadtq.embedded import EmbeddedRedis
 
 
 class Pulse:
@@ -22,6 +27,15 @@ class Pulse:
         return "{}", "{}", list(self._lease.held)
 
 
+def claimed(broker: Broker, store: ResultStore, lease: Lease, task_id: str) -> Delivery:
+    """A task as its worker knows it after the claim."""
+    delivery = Delivery(PartitionState((store.settings.topic, 0), "default"), 0, None, b"", None, 0)
+    delivery.body = broker.codec.unseal(store.settings.topic, store.client.get(store.key("envelope:", task_id)))
+    delivery.gen, delivery.task = 1, parse(delivery.body)
+    delivery.token, delivery.claimed_at = lease.new_token(), 1.0
+    return delivery
+
+
 def test_only_runs_of_the_present_incarnation_are_asserted_again(fresh_settings: Callable[..., dict[str, Any]]) -> None:
     """A row under a dead incarnation's token is in nobody's running set: its worker's death would lose it."""
     broker, store = create_yadtq(**fresh_settings())
@@ -32,11 +46,7 @@ def test_only_runs_of_the_present_incarnation_are_asserted_again(fresh_settings:
     ids = client.options(delay=3600).submit_many([("add", (1, 1))] * 2)  # no record is needed
 
     def running(task_id: str) -> Delivery:
-        delivery = Delivery(PartitionState((store.settings.topic, 0), "default"), 0, None, b"", None, 0)
-        envelope = store.client.get(store.key("envelope:", task_id))
-        delivery.body = broker.codec.unseal(store.settings.topic, envelope)
-        delivery.gen, delivery.task = 1, parse(delivery.body)
-        delivery.token, delivery.claimed_at = lease.new_token(), 1.0
+        delivery = claimed(broker, store, lease, task_id)
         lease.held[delivery.token] = delivery
         return delivery
 
@@ -50,3 +60,39 @@ def test_only_runs_of_the_present_incarnation_are_asserted_again(fresh_settings:
     assert (dead_one.status, own_one.status) == ("scheduled", "processing")
     assert store.client.smembers(store.key("run:", lease.inc)) == {ids[1].encode()}
     assert own.token in lease.held
+
+
+def test_what_has_just_finished_is_asserted_though_redis_restarts_twice(
+    fresh_settings: Callable[..., dict[str, Any]], own_redis: EmbeddedRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second restart comes between the beat and the claim."""
+    broker, store = create_yadtq(**fresh_settings(redis_url=own_redis.url))
+    finished_again: list[Delivery] = []
+    recovery = Recovery(store, broker, "w", lambda: None, finished_again.append)
+    lease = Lease(lambda _settled: None, recovery.new_era)
+    recovery.lease, recovery.heartbeat = lease, Pulse(lease)  # type: ignore[assignment]
+    task_id = TaskClient(broker, store).options(delay=3600).submit("add", 1, 1)  # no record is needed
+    lease.believe(store.run("audit", 1, 1), 0.0)
+    done = claimed(broker, store, lease, task_id)
+    lease.finished([done])
+
+    def restart() -> None:
+        own_redis.kill()
+        own_redis.start()
+
+    claim = store.claim
+
+    def restart_before(*args: Any, **options: Any) -> Reply:
+        monkeypatch.setattr(store, "claim", claim)
+        restart()
+        store.close()
+        return claim(*args, **options)
+
+    restart()
+    store.close()
+    monkeypatch.setattr(store, "claim", restart_before)
+    era = store.run("audit", 1, 1).era
+    recovery.new_era(era)
+    assert lease.era != era  # it did change twice
+    assert finished_again == [done]
+    assert TaskClient(broker, store).get_result(task_id).status == "processing"

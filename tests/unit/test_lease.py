@@ -203,6 +203,7 @@ def test_tokens_are_unique_and_ascend_within_an_incarnation(owner: Owner) -> Non
 
 def test_what_has_just_finished_is_remembered_for_five_seconds(owner: Owner, clock: Clock) -> None:
     old, new = delivery(1), delivery(2)
+    owner.hears("e1")
     owner.lease.finished([old])
     clock.now += REMEMBER - 1
     owner.lease.finished([new])
@@ -212,7 +213,21 @@ def test_what_has_just_finished_is_remembered_for_five_seconds(owner: Owner, clo
     clock.now += REMEMBER - 1
     owner.lease.finished([new])
     clock.now += 2
+    owner.hears("e1")
     assert owner.lease.take_recent() == [new]
+
+
+def test_an_outage_makes_nothing_forgotten(owner: Owner, clock: Clock) -> None:
+    """What Redis loses is what it was told just before it went, however long it was away."""
+    late = delivery()
+    owner.hears("e1")
+    owner.lease.finished([late])
+    clock.now += 1
+    owner.hears("e1")
+    clock.now += 3600
+    with pytest.raises(EraChanged):
+        owner.hears("e2")
+    assert owner.lease.take_recent() == [late]
 
 
 def test_the_memory_is_bounded(owner: Owner, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,7 @@ from yadtq.errors import ResultStoreUnavailable
 logger = logging.getLogger(__name__)
 
 SETTLE_AFTER = 2.0  # seconds
-REMEMBER = 5.0  # seconds a finished run can still be asserted again
+REMEMBER = 5.0  # seconds before Redis' last answer in which a finished run can still be asserted again
 REMEMBER_AT_MOST = 20_000  # runs; beyond that a Redis that goes back has some of them run again
 
 
@@ -49,6 +49,7 @@ class Lease:
         self._unsettled: deque[tuple[float, list[Delivery]]] = deque()
         self._recent: deque[tuple[float, list[Delivery]]] = deque()
         self._recent_count = 0
+        self._answered_at = 0.0  # monotonic seconds, in the present era
         self.held: dict[str, Delivery] = {}  # by token: claim asked for, waiting, running, or finish not answered
         self.era: str | None = None
         self.renew()
@@ -97,6 +98,7 @@ class Lease:
             self.era = reply.era
         if reply.era != self.era:
             raise EraChanged(reply.era)
+        self._answered_at = time.monotonic()
         if self._unsettled and self._unsettled[0][0] <= sent_at - SETTLE_AFTER:
             self._settle(sent_at - SETTLE_AFTER)
         return reply
@@ -128,8 +130,11 @@ class Lease:
             self._unsettled.clear()
 
     def take_recent(self) -> list[Delivery]:
-        """The runs finished in the last seconds; they are to be finished again."""
-        since = time.monotonic() - REMEMBER
+        """The runs that Redis may have forgotten, by its last answer before it went away; they are to be finished again.
+
+        However long it was away: what it loses is what it was told just before.
+        """
+        since = self._answered_at - REMEMBER
         with self._lock:
             found = [delivery for at, deliveries in self._recent if at >= since for delivery in deliveries]
             self._recent.clear()

@@ -59,18 +59,20 @@ class Recovery:
     def new_era(self, era: str) -> None:
         """Redis answers from another era; returns when the worker has adapted. Raises Abandoned."""
         with self._lock:
+            finished: list[Delivery] = []
             while self.lease.era != era:
                 logger.warning(
                     "Redis has restarted, gone back or been emptied: its state is checked against Kafka and what runs here"
                 )
                 self.lease.drop_unsettled()
                 self._rewind()
+                finished += self.lease.take_recent()  # kept here: Redis may change once more before it has heard them
                 try:
-                    era = self._assert_again(era)
+                    era = self._assert_again(era, finished)
                 except _OtherEra as change:
                     era = str(change)
 
-    def _assert_again(self, era: str) -> str:
+    def _assert_again(self, era: str, recent: list[Delivery]) -> str:
         """Tell the new era what this worker runs and has just finished; returns the era then believed."""
         inc = self.lease.inc
         reply = self._ask(era, lambda: self._store.beat(inc, *self.heartbeat.message()))
@@ -78,7 +80,7 @@ class Recovery:
             self.lease.renew()
             inc = self.lease.inc
             self._ask(era, lambda: self._store.beat(inc, *self.heartbeat.message()))
-        finished = [delivery for delivery in self.lease.take_recent() if self.lease.issued(delivery.token)]
+        finished = [delivery for delivery in recent if self.lease.issued(delivery.token)]
         running = [delivery for delivery in self.lease.held.copy().values() if delivery.claimed_at]
         # Not what an earlier incarnation held: it was declared dead, and a row under its token has no reaper.
         runs = [delivery for delivery in running if self.lease.issued(delivery.token)] + finished
