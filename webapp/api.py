@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from flask import Blueprint, abort, request, url_for
+from flask import Blueprint, abort, g, request, url_for
 
+from webapp.audit import record
 from webapp.auth import csrf
 from webapp.engine import engine
 from webapp.params import oldest_first, wanted_status
@@ -28,6 +29,7 @@ def submit() -> ResponseReturnValue:
     body = _body()
     client = engine().client.options(**body.get("options", {}))
     task_id = client.submit(body["name"], *body.get("args", []), **body.get("kwargs", {}))
+    record("submit", task_id, body["name"])
     return _task(task_id), 201, {"Location": url_for("api.task", task_id=task_id)}
 
 
@@ -56,14 +58,14 @@ def task(task_id: str) -> ResponseReturnValue:
 @routes.post("/tasks/<task_id>/retry")
 def retry(task_id: str) -> ResponseReturnValue:
     """Run a failed, cancelled or expired task again."""
-    engine().client.retry(task_id)
+    record("retry", task_id, f"now {engine().client.retry(task_id, by=g.user)}")
     return _task(task_id)
 
 
 @routes.post("/tasks/<task_id>/cancel")
 def cancel(task_id: str) -> ResponseReturnValue:
     """Cancel a waiting task; ask a running one to stop."""
-    engine().client.cancel(task_id)
+    record("cancel", task_id, f"now {engine().client.cancel(task_id, by=g.user)}")
     return _task(task_id)
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flask import Blueprint, make_response, redirect, render_template, request, session, url_for
+from flask import Blueprint, g, make_response, redirect, render_template, request, session, url_for
 from flask_wtf.csrf import CSRFProtect
 from werkzeug.security import check_password_hash, generate_password_hash
 
 from webapp.access import relative_target
+from webapp.audit import record
 from webapp.engine import engine
 from webapp.exposure import SESSION_TTL
 
@@ -51,7 +52,7 @@ def login() -> ResponseReturnValue:
     right = check_password_hash(user.password_hash if user else _NOBODY, password)
     if user is None or not right:
         return _page(_WRONG, name=name), 401
-    return _start(user.name, user.role)
+    return _start(user.name, user.role, "by password")
 
 
 @pages.post("/login/link")
@@ -60,13 +61,14 @@ def redeem() -> ResponseReturnValue:
     if not _may_try():  # a token cannot be guessed; this only keeps the noise down
         return _page(_TOO_MANY), 429
     found = engine().accounts.redeem_login_link(request.form.get("token", ""))
-    return _start(*found) if found else (_page(_USED), 401)
+    return _start(*found, "by link") if found else (_page(_USED), 401)
 
 
 @pages.post("/logout")
 def logout() -> ResponseReturnValue:
     """Sign out, in Redis as well, so that a copied cookie is worth nothing."""
     engine().accounts.end_session(session.get("sid", ""))
+    record("logout", g.user)
     session.clear()
     return redirect(url_for("auth.login_page"), 303)
 
@@ -87,10 +89,12 @@ def _may_try(name: str | None = None) -> bool:
     return name is None or allow(f"login:{address}:{name[:128]}", _TRIES_PER_NAME, _WINDOW)
 
 
-def _start(user: str, role: str) -> ResponseReturnValue:
+def _start(user: str, role: str, how: str) -> ResponseReturnValue:
     session.clear()  # a cookie planted before the sign-in must not survive it
     session.permanent = True
     session["sid"] = engine().accounts.create_session(user, role, SESSION_TTL)
+    g.user, g.role = user, role
+    record("login", user, how)
     return redirect(relative_target(request.form.get("next")), 303)
 
 

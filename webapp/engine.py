@@ -28,11 +28,12 @@ class Engine:
 
     def __init__(self, broker: Broker, store: ResultStore) -> None:
         self.settings: Settings = store.settings
+        self.store = store
         self.views = Views(store)
         self.accounts = Accounts(store)
         self.redis_outage = OutageLog(log, "Redis", "pages and the API answer 503 until it is back")
         self.alarms = Alarms(self.views, broker, self.redis_outage, store.settings.time_scale)
-        self._broker, self._store = broker, store
+        self._broker = broker
         self._client: TaskClient | None = None
         self._lock = threading.Lock()
 
@@ -41,7 +42,7 @@ class Engine:
         """The client; made at first use, since its threads would not live through gunicorn's fork."""
         with self._lock:
             if self._client is None:
-                self._client = TaskClient(self._broker, self._store)
+                self._client = TaskClient(self._broker, self.store)
             return self._client
 
     def topic_of(self, queue: str) -> str:
@@ -54,7 +55,7 @@ class Engine:
         if self._client is not None:
             self._client.close()
         self._broker.close()
-        self._store.close()
+        self.store.close()
 
 
 def open_engine(settings: Settings | None, overrides: dict[str, Any]) -> Engine:

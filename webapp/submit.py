@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from flask import Blueprint, redirect, render_template, request, url_for
 
+from webapp.audit import record
 from webapp.engine import engine
 from webapp.errors import sentence
 from webapp.forms import Call, Field, argument_fields, option_fields, read_arguments, read_json, read_options
@@ -46,6 +47,7 @@ def send() -> ResponseReturnValue:
     if not problem and not any(one.error for one in [*arguments, *options]):
         task_id, problem = _submit(call)
         if task_id:
+            record("submit", task_id, call.name)
             return redirect(url_for("submit.done", task_id=task_id), 303)
     return _page(functions, chosen, name, as_json, arguments, options, problem), 422
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flask import Blueprint, abort, flash, redirect, render_template, request
+from flask import Blueprint, abort, flash, g, redirect, render_template, request
 
 from webapp.access import relative_target
+from webapp.audit import record
 from webapp.charts import throughput
 from webapp.engine import engine
 from webapp.errors import sentence
@@ -75,13 +76,13 @@ def task(task_id: str) -> ResponseReturnValue:
 @pages.post("/tasks/<task_id>/retry")
 def retry(task_id: str) -> ResponseReturnValue:
     """Run a failed, cancelled or expired task again from its first attempt."""
-    return _move(task_id, engine().client.retry, "It is queued again, from its first attempt.")
+    return _move("retry", task_id, engine().client.retry, "It is queued again, from its first attempt.")
 
 
 @pages.post("/tasks/<task_id>/cancel")
 def cancel(task_id: str) -> ResponseReturnValue:
     """Cancel a waiting task; ask a running one to stop."""
-    return _move(task_id, engine().client.cancel, "It is cancelled.")
+    return _move("cancel", task_id, engine().client.cancel, "It is cancelled.")
 
 
 @pages.get("/workers")
@@ -106,12 +107,13 @@ def worker(worker_id: str) -> ResponseReturnValue:
     return render_template("worker.html", mark=mark, worker=found, running=running)
 
 
-def _move(task_id: str, move: Callable[[str], TaskStatus], words: str) -> ResponseReturnValue:
+def _move(action: str, task_id: str, move: Callable[..., TaskStatus], words: str) -> ResponseReturnValue:
     try:
-        status = move(task_id)
+        status = move(task_id, by=g.user)
     except IllegalMove as refusal:
         flash(sentence(refusal), "failed")
     else:
+        record(action, task_id, f"now {status}")
         running = status is TaskStatus.PROCESSING
         flash("Its worker is asked to stop it." if running else words, "success")
     return redirect(relative_target(request.form.get("next") or f"/tasks/{task_id}"), 303)

@@ -1,0 +1,58 @@
+"""Every change through the web leaves an entry in the audit log: who, in which role, what, from where."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.helpers import new_settings
+from tests.integration.web_client import Web
+from yadtq.core.yadtq_views import AuditEntry
+from yadtq.embedded import EmbeddedKafka, EmbeddedRedis
+
+
+@pytest.fixture
+def web(kafka: EmbeddedKafka, redis_server: EmbeddedRedis) -> Iterator[Web]:
+    with Web(**new_settings(kafka, redis_server)) as made:
+        yield made
+
+
+def newest(web: Web) -> AuditEntry:
+    return web.engine.views.audit(limit=1).items[0]
+
+
+def test_signing_in_and_out_is_noted(web: Web) -> None:
+    client = web.signed_in("operator")
+    entry = newest(web)
+    client.post("/logout", data={"csrf_token": web.csrf_token(client)})
+
+    assert (entry.user, entry.role, entry.action, entry.detail) == ("ada", "operator", "login", "by link")
+    assert entry.address == "127.0.0.1"
+    assert (newest(web).action, newest(web).user) == ("logout", "ada")
+
+
+def test_what_is_done_to_tasks_is_noted_with_the_person_in_both_logs(web: Web) -> None:
+    client = web.signed_in("operator")
+    token = web.csrf_token(client)
+    form = {"csrf_token": token, "task": "add", "json": '{"args": [1], "kwargs": {}}', "delay": "60"}
+    task_id = client.post("/submit", data=form).location.split("/")[2]
+    submitted = newest(web)
+    client.post(f"/tasks/{task_id}/cancel", data={"csrf_token": token})
+    cancelled = newest(web)
+    client.post(f"/tasks/{task_id}/retry", data={"csrf_token": token})
+
+    assert (submitted.action, submitted.target, submitted.detail) == ("submit", task_id, "add")
+    assert (cancelled.action, cancelled.target, cancelled.detail) == ("cancel", task_id, "now cancelled")
+    assert (newest(web).action, newest(web).user) == ("retry", "ada")
+    assert [(one.action, one.by) for one in web.engine.views.task(task_id).actions] == [
+        ("cancel", "ada"),
+        ("retry", "ada"),
+    ]
+
+
+def test_a_refused_change_leaves_no_entry(web: Web) -> None:
+    client = web.signed_in("operator")
+    client.post("/tasks/none/retry", data={"csrf_token": web.csrf_token(client)})
+
+    assert newest(web).action == "login"
