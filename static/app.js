@@ -1,12 +1,10 @@
-// Adds life to pages that work without it: live rows and parts, running times, theme, copying, asking before harm.
+// Adds life to pages that work without it: live rows and parts, running times. Theme, copying, dialogs: comforts.js.
 
 import { $, $$, write } from "./dom.js";
 import { busyReading, fresh, parseRow, replaceRows, table, takeCounts, takeRows } from "./rows.js";
 import { clock, now, redraw } from "./times.js";
 
-const root = document.documentElement;
 const page = document.body.dataset;
-root.dataset.js = "";
 
 // ---- parts of the other pages
 
@@ -225,61 +223,10 @@ document.addEventListener("visibilitychange", () => {
   else if (!socket) connect();
 });
 
-// ---- small comforts
-
-function switchTheme() {
-  const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
-  root.dataset.theme = dark ? "light" : "dark";
-  document.cookie = `theme=${root.dataset.theme}; path=/; max-age=31536000; samesite=lax`;
-}
-
-function confirmFirst(button) {
-  const dialog = $("#confirm");
-  write($("h2", dialog), button.dataset.confirm);
-  write($("p", dialog), button.dataset.text);
-  write($("[value=yes]", dialog), button.dataset.yes);
-  dialog.returnValue = "";
-  dialog.onclose = () => dialog.returnValue === "yes" && button.form.requestSubmit(button);
-  dialog.showModal();
-}
-
-async function copy(button) {
-  await navigator.clipboard.writeText(button.dataset.copy);
-  const title = button.title;
-  button.title = "Copied";
-  setTimeout(() => (button.title = title), 1500);
-}
-
 document.addEventListener("click", (event) => {
-  const hit = (selector) => event.target.closest(selector);
-  for (const menu of $$("details.menu[open]")) if (!menu.contains(event.target)) menu.open = false;
-  if (hit("[data-theme-switch]")) {
-    event.preventDefault();
-    switchTheme();
-  } else if (hit("[data-copy]")) {
-    event.preventDefault(); // it may sit in a summary
-    copy(hit("[data-copy]"));
-  } else if (hit("[data-pause]")) {
-    pause();
-  } else if (hit("[data-confirm]")) {
-    event.preventDefault();
-    confirmFirst(hit("[data-confirm]"));
-  }
+  if (event.target.closest("[data-pause]")) pause();
 });
 
-document.addEventListener("change", (event) => {
-  if (event.target.matches("[data-autosubmit]")) event.target.form.requestSubmit();
-});
-
-document.addEventListener("keydown", (event) => {
-  const typing = event.target.closest("input, textarea, select") || event.ctrlKey || event.metaKey || event.altKey;
-  if (event.key === "p" && live && !typing) pause();
-});
-
-write($("#zone") ?? document.createElement("i"), `Times in ${Intl.DateTimeFormat().resolvedOptions().timeZone}`);
 redraw();
 setInterval(everySecond, 1000);
 if (live) connect();
-if ($("[data-until-ready]")) {
-  setInterval(async () => (await fetch("/readyz").catch(() => ({}))).ok && location.reload(), 2000);
-}

@@ -80,7 +80,7 @@ export function takeRows(found) {
 }
 
 export function takeCounts(counts) {
-  for (const [status, count] of Object.entries(counts)) {
+  for (const [status, count] of Object.entries({ ...counts, "all-failed": counts.failed })) {
     for (const element of $$(`[data-count="${status}"]`)) write(element, count.toLocaleString("en"));
   }
 }

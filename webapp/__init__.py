@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Flask
 
-from webapp import access, api, auth, display, errors, headers, health, sockets, submit, views
+from webapp import access, api, auth, display, errors, headers, health, menu, sockets, submit, views
 from webapp.engine import Engine, open_engine
 from webapp.exposure import check_exposure, cookie_settings
 
@@ -43,6 +43,7 @@ def _wire(app: Flask, engine: Engine) -> None:
     app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True}
     app.jinja_env.globals["alarms"] = engine.alarms.current
     display.init_app(app)
+    menu.init_app(app)
     errors.init_app(app)
     headers.init_app(app)
     access.init_app(app)  # before CSRF: who is not signed in is asked to sign in, not told of a token

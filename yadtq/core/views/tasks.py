@@ -58,6 +58,11 @@ class TaskReads(ChangeReads):
             return TaskDetail(result, args, kwargs, {}, attempts, "row", actions)
         return TaskDetail(result, None, None, {}, attempts, "kafka", actions)
 
+    def failed_count(self) -> int:
+        """Failed tasks kept."""
+        client, key = self._store.client, self._store.key("index:", TaskStatus.FAILED.value)
+        return int(self._store.guard(lambda: client.zcard(key)))
+
     def counts(self) -> dict[TaskStatus, int]:
         """Tasks by status: waiting and running ones as they are, failed ones kept, the other ended ones since the start."""
         live = [TaskStatus.SCHEDULED, TaskStatus.QUEUED, TaskStatus.PROCESSING, TaskStatus.RETRYING, TaskStatus.FAILED]

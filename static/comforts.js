@@ -1,0 +1,102 @@
+// Small comforts of every page: theme, copying, menus, dialogs, asking before harm, the title's count.
+
+import { $, $$, write } from "./dom.js";
+
+const root = document.documentElement;
+root.dataset.js = "";
+
+function remember(name, value) {
+  document.cookie = `${name}=${value}; path=/; max-age=31536000; samesite=lax`;
+}
+
+function switchTheme() {
+  const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  root.dataset.theme = dark ? "light" : "dark";
+  remember("theme", root.dataset.theme);
+}
+
+function confirmFirst(button) {
+  const dialog = $("#confirm");
+  write($("h2", dialog), button.dataset.confirm);
+  write($("p", dialog), button.dataset.text ?? "");
+  write($("[value=yes]", dialog), button.dataset.yes ?? button.textContent.trim());
+  dialog.returnValue = "";
+  dialog.onclose = () => dialog.returnValue === "yes" && button.form.requestSubmit(button);
+  dialog.showModal();
+}
+
+async function copy(button) {
+  const title = button.dataset.title ??= button.title;
+  let word = "Copied";
+  try {
+    await navigator.clipboard.writeText(button.dataset.copy);
+  } catch {
+    word = "The browser does not allow copying here"; // plain http on another host
+  }
+  button.title = word;
+  write($("#said"), word);
+  button.classList.add("copied");
+  setTimeout(() => {
+    button.title = title;
+    button.classList.remove("copied");
+    write($("#said"), "");
+  }, 1500);
+}
+
+function closeMenus(except) {
+  for (const menu of $$("details.menu[open]")) if (!menu.contains(except)) menu.open = false;
+}
+
+document.addEventListener("click", (event) => {
+  const hit = (selector) => event.target.closest(selector);
+  closeMenus(event.target);
+  if (hit("[data-theme-switch]")) {
+    event.preventDefault();
+    switchTheme();
+  } else if (hit("[data-copy]")) {
+    event.preventDefault(); // it may sit in a summary
+    copy(hit("[data-copy]"));
+  } else if (hit("[data-confirm]")) {
+    event.preventDefault();
+    confirmFirst(hit("[data-confirm]"));
+  } else if (hit("[data-opens]")) {
+    event.preventDefault(); // without script its address is a page that asks
+    closeMenus();
+    document.getElementById(hit("[data-opens]").dataset.opens).showModal();
+  }
+});
+
+document.addEventListener("keydown", (event) => {
+  const menu = event.key === "Escape" && event.target.closest("details.menu[open]");
+  if (!menu) return;
+  menu.open = false;
+  $("summary", menu).focus();
+});
+
+document.addEventListener("change", (event) => {
+  if (event.target.matches("[data-autosubmit]")) event.target.form.requestSubmit();
+});
+
+// ---- the count of failed tasks, in the menu and before the title
+
+const plainTitle = document.title.replace(/^\([\d,]+\) /, "");
+
+function showFailed() {
+  const tally = $("[data-count=all-failed]");
+  if (!tally) return;
+  const count = tally.textContent;
+  tally.parentElement.hidden = count === "0";
+  const title = count === "0" ? plainTitle : `(${count}) ${plainTitle}`;
+  if (document.title !== title) document.title = title;
+}
+
+const nav = $(".nav");
+if (nav) new MutationObserver(showFailed).observe(nav, { subtree: true, childList: true, characterData: true });
+
+// ---- where the server is away, wait for it
+
+const zone = $("#zone");
+if (zone) write(zone, `Times in ${Intl.DateTimeFormat().resolvedOptions().timeZone}`);
+if ($("[data-until-ready]")) {
+  setInterval(async () => (await fetch("/readyz").catch(() => ({}))).ok && location.reload(), 2000);
+}

@@ -1,0 +1,79 @@
+"""The places every page leads to, the page one is on among them, and the keys that go there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from flask import current_app, g, request, url_for
+
+from webapp.access import ROLES, allows
+from webapp.engine import engine
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+
+@dataclass(frozen=True)
+class Place:
+    """One entry of the menu."""
+
+    name: str
+    icon: str
+    key: str  # goes there after `g`
+    endpoint: str
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+        return url_for(self.endpoint)
+
+    @property
+    def current(self) -> bool:
+        """Whether the page that is shown belongs to it."""
+        one_of_it = request.endpoint in (self.endpoint, self.endpoint[:-1])
+        return one_of_it or self.endpoint.split(".")[0] == request.blueprint != "views"
+
+
+_PLACES = (
+    Place("Overview", "overview", "o", "views.overview"),
+    Place("Tasks", "tasks", "t", "tasks.index"),
+    Place("Tasks", "tasks", "t", "views.tasks"),
+    Place("Failed", "failed", "f", "failed.index"),
+    Place("Workers", "workers", "w", "workers.index"),
+    Place("Workers", "workers", "w", "views.workers"),
+    Place("Kafka", "kafka", "k", "kafka.index"),
+)
+_ACCOUNT = (
+    Place("Sessions", "user", "", "sessions.index"),
+    Place("API tokens", "lock", "", "tokens.index"),
+    Place("Users", "user", "", "users.index"),
+    Place("Audit log", "rows", "", "audit.index"),
+)
+
+
+def init_app(app: Flask) -> None:
+    """Give the templates the menu."""
+    app.jinja_env.globals.update(places=places, account_places=account_places, failed_count=failed_count)
+
+
+def places() -> list[Place]:
+    """The menu."""
+    return [place for place in _PLACES if _open(place)]
+
+
+def account_places() -> list[Place]:
+    """The account menu's pages for whoever is signed in."""
+    return [place for place in _ACCOUNT if _open(place)]
+
+
+def failed_count() -> int:
+    """Failed tasks kept; it stands in the menu and before every title."""
+    return engine().views.failed_count()
+
+
+def _open(place: Place) -> bool:
+    needed = ROLES.get(place.endpoint)
+    if needed is None or place.endpoint not in current_app.view_functions:
+        return False
+    return allows(g.get("role"), needed)
