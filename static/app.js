@@ -84,8 +84,13 @@ function takePage(next, whole) {
     for (const element of $$(`[data-count="${tally.dataset.count}"]`)) write(element, tally.textContent);
   }
   if (whole && !busyReading()) replaceRows(next);
-  else takeRows([...$("#rows", next).tBodies[0].rows]);
+  else takeRows([...$("#rows", next).tBodies[0].rows], true);
 }
+
+let asking = 0;
+document.addEventListener("rows:ask", () => {
+  asking ||= setTimeout(() => ((asking = 0), reread()), 5000); // a search costs more than a change
+});
 
 fresh?.addEventListener("click", async () => {
   const next = await fetchPage();

@@ -10,7 +10,8 @@ const waiting = new Map(); // new rows kept back from a reader
 const AT_ONCE = 20; // new rows inserted without asking
 const ROWS_MAX = 200; // beyond, the page is read again
 
-const sortKey = (row) => Number(table.dataset.filter ? row.dataset.changed : row.dataset.submitted);
+const sortKey = (row) => Number(row.dataset[table.dataset.order]);
+const belongs = (row) => !table.dataset.filter || table.dataset.filter.split(" ").includes(row.dataset.status);
 
 export function busyReading() {
   const selection = getSelection();
@@ -40,7 +41,7 @@ function patchRow(old, row) {
     had.replaceChildren(...cell.childNodes);
     if (focused) $("a, button", had.childElementCount ? had : old)?.focus();
   });
-  old.classList.toggle("gone", Boolean(table.dataset.filter) && old.dataset.status !== table.dataset.filter);
+  old.classList.toggle("gone", !belongs(old));
   redraw(old);
   flash(old);
 }
@@ -53,10 +54,11 @@ function insertRow(row) {
   flash(row);
 }
 
-function newRows(found) {
+function newRows(found, matching) {
   if (!("first" in table.dataset) || !found.length) return;
+  if ("found" in table.dataset && !matching) return void document.dispatchEvent(new Event("rows:ask")); // only the server can tell
   const last = rows.rows.length ? sortKey(rows.rows[rows.rows.length - 1]) : -Infinity;
-  const own = found.filter((row) => (!table.dataset.filter || row.dataset.status === table.dataset.filter)
+  const own = found.filter((row) => belongs(row)
     && (sortKey(row) > last || !("more" in table.dataset)));
   const keep = waiting.size || busyReading() || own.length > AT_ONCE || rows.rows.length + own.length > ROWS_MAX;
   if (!keep) return own.sort((a, b) => sortKey(a) - sortKey(b)).forEach(insertRow);
@@ -69,14 +71,15 @@ function showWaiting() {
   fresh.textContent = `${waiting.size} new – show`;
 }
 
-export function takeRows(found) {
+// `matching`: they come from this very list, and not from the stream of all changes.
+export function takeRows(found, matching = false) {
   const unknown = [];
   for (const row of found) {
     const old = document.getElementById(row.id);
     if (old) patchRow(old, row);
     else unknown.push(row);
   }
-  newRows(unknown);
+  newRows(unknown, matching);
 }
 
 export function takeCounts(counts) {

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Flask
 
-from webapp import access, api, auth, display, errors, headers, health, menu, sockets, submit, views
+from webapp import access, api, auth, display, errors, headers, health, menu, sockets, submit, tasks, views
 from webapp.engine import Engine, open_engine
 from webapp.exposure import check_exposure, cookie_settings
 
@@ -49,5 +49,5 @@ def _wire(app: Flask, engine: Engine) -> None:
     access.init_app(app)  # before CSRF: who is not signed in is asked to sign in, not told of a token
     auth.init_app(app)
     sockets.init_app(app)
-    for blueprint in (health.pages, auth.pages, views.pages, submit.pages, api.routes):
+    for blueprint in (health.pages, auth.pages, views.pages, tasks.pages, submit.pages, api.routes):
         app.register_blueprint(blueprint)

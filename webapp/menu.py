@@ -38,7 +38,6 @@ class Place:
 _PLACES = (
     Place("Overview", "overview", "o", "views.overview"),
     Place("Tasks", "tasks", "t", "tasks.index"),
-    Place("Tasks", "tasks", "t", "views.tasks"),
     Place("Failed", "failed", "f", "failed.index"),
     Place("Workers", "workers", "w", "workers.index"),
     Place("Workers", "workers", "w", "views.workers"),

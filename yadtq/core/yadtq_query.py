@@ -96,26 +96,25 @@ def _arrange(text: str, terms: list[Term], times: dict[str, float]) -> Query:
     statuses = next((term for term in terms if term.field == "status" and not term.negated), None)
     group = next((term for term in terms if term.field == "group" and not term.negated), None)
     chosen = [group] if group else [statuses] if statuses else []
+    rest = tuple(term for term in terms if term not in chosen)
     wanted = next(
-        (term.value for term in terms if term.field == "id" and not term.negated and "*" not in term.value), ""
+        (term.value for term in rest if term.field == "id" and not term.negated and "*" not in term.value), ""
     )
-    if (
-        not wanted
-        and len(terms) == 1
-        and not terms[0].field
-        and not terms[0].negated
-        and NAME_PATTERN.fullmatch(terms[0].value)
-    ):
-        wanted = terms[0].value
+    if not wanted and len(rest) == 1 and _may_be_id(rest[0]):
+        wanted = rest[0].value
     return Query(
         text=text,
-        terms=tuple(term for term in terms if term not in chosen),
+        terms=rest,
         statuses=tuple(dict.fromkeys(statuses.value.split(","))) if statuses and not group else (),
         group=group.value if group else "",
         id=wanted,
         after=times.get("after"),
         before=times.get("before"),
     )
+
+
+def _may_be_id(term: Term) -> bool:
+    return not term.field and not term.negated and NAME_PATTERN.fullmatch(term.value) is not None
 
 
 def _tokens(text: str) -> list[tuple[str, str, bool]]:
