@@ -6,8 +6,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask
+from werkzeug.middleware.proxy_fix import ProxyFix
 
-from webapp import access, api, auth, display, errors, headers, health, menu, sockets, submit, tasks, views
+from webapp import (
+    access,
+    api,
+    audit,
+    auth,
+    display,
+    errors,
+    headers,
+    health,
+    menu,
+    sessions,
+    sockets,
+    submit,
+    tasks,
+    tokens,
+    users,
+    views,
+)
 from webapp.engine import Engine, open_engine
 from webapp.exposure import check_exposure, cookie_settings
 
@@ -28,6 +46,8 @@ def create_app(settings: Settings | None = None, **overrides: Any) -> Flask:
     app = Flask(__name__, template_folder=_folder("templates"), static_folder=_folder("static"))
     app.config.update(cookie_settings(engine), MAX_CONTENT_LENGTH=1 << 20)
     _wire(app, engine)
+    if engine.settings.web_proxies:  # whom the throttle counts and the audit log names is then the visitor
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=engine.settings.web_proxies, x_proto=0)  # type: ignore[method-assign]
     return app
 
 
@@ -49,5 +69,16 @@ def _wire(app: Flask, engine: Engine) -> None:
     access.init_app(app)  # before CSRF: who is not signed in is asked to sign in, not told of a token
     auth.init_app(app)
     sockets.init_app(app)
-    for blueprint in (health.pages, auth.pages, views.pages, tasks.pages, submit.pages, api.routes):
+    for blueprint in (
+        health.pages,
+        auth.pages,
+        users.pages,
+        tokens.pages,
+        sessions.pages,
+        audit.pages,
+        views.pages,
+        tasks.pages,
+        submit.pages,
+        api.routes,
+    ):
         app.register_blueprint(blueprint)

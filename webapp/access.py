@@ -21,8 +21,19 @@ OPEN = frozenset({"static", "health.healthz", "health.readyz", "auth.login_page"
 
 # The least role each route needs. A route that is not listed is refused to everybody.
 ROLES = {
+    "audit.index": "admin",
     "auth.logout": "viewer",
     "auth.theme": "viewer",
+    "sessions.index": "viewer",
+    "sessions.end": "viewer",
+    "sessions.end_all": "viewer",
+    "tokens.index": "admin",
+    "tokens.make": "admin",
+    "tokens.revoke": "admin",
+    "users.index": "admin",
+    "users.add": "admin",
+    "users.change": "admin",
+    "users.delete": "admin",
     "views.overview": "viewer",
     "views.workers": "viewer",
     "views.worker": "viewer",
@@ -44,6 +55,11 @@ ROLES = {
     "api.queues": "viewer",
     "api.stats": "viewer",
 }
+
+# What even a read-only web lets a person change: nothing but the own sign-ins.
+PERSONAL = frozenset({"sessions.end", "sessions.end_all", "auth.logout", "auth.theme"})
+
+READ_ONLY = "This dashboard is read-only: it shows everything and changes nothing (YADTQ_READ_ONLY)."
 
 _SAFE = ("GET", "HEAD", "OPTIONS")
 
@@ -97,8 +113,9 @@ def _bearer(header: str) -> tuple[str | None, str | None]:
         return None, None
     shared = engine().settings.api_token
     if shared and hmac.compare_digest(token.encode(), shared.encode()):
-        return "api", "admin"
-    return "api", engine().accounts.api_token_role(token)
+        return "the token of YADTQ_API_TOKEN", "admin"
+    found = engine().accounts.api_token(token)
+    return (f"token {found.name}", found.role) if found else (None, None)
 
 
 def _admit(needed: str | None) -> ResponseReturnValue | None:
@@ -108,7 +125,14 @@ def _admit(needed: str | None) -> ResponseReturnValue | None:
         abort(403, "No role may use this address.")
     if not allows(g.role, needed):
         abort(403, f"You are signed in as {g.user}, a {g.role}; this takes the role {needed}.")
+    if engine().settings.read_only and _changes(needed):
+        abort(403, READ_ONLY)
     return None
+
+
+def _changes(needed: str) -> bool:
+    """Whether the request changes something, or is a form of which the only use is to do so."""
+    return request.endpoint not in PERSONAL and (request.method not in _SAFE or needed == "operator")
 
 
 def _ask_to_sign_in() -> ResponseReturnValue:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flask import Blueprint, g, make_response, redirect, render_template, request, session, url_for
+from flask import Blueprint, current_app, g, make_response, redirect, render_template, request, session, url_for
 from flask_wtf.csrf import CSRFProtect
 from werkzeug.security import check_password_hash, generate_password_hash
 
@@ -16,6 +16,8 @@ from webapp.exposure import SESSION_TTL
 if TYPE_CHECKING:
     from flask import Flask
     from flask.typing import ResponseReturnValue
+
+    from yadtq.core.yadtq_accounts import User
 
 pages = Blueprint("auth", __name__)
 csrf = CSRFProtect()
@@ -52,7 +54,7 @@ def login() -> ResponseReturnValue:
     right = check_password_hash(user.password_hash if user else _NOBODY, password)
     if user is None or not right:
         return _page(_WRONG, name=name), 401
-    return _start(user.name, user.role, "by password")
+    return _start(user, "by password")
 
 
 @pages.post("/login/link")
@@ -61,7 +63,7 @@ def redeem() -> ResponseReturnValue:
     if not _may_try():  # a token cannot be guessed; this only keeps the noise down
         return _page(_TOO_MANY), 429
     found = engine().accounts.redeem_login_link(request.form.get("token", ""))
-    return _start(*found, "by link") if found else (_page(_USED), 401)
+    return _start(found, "by link") if found else (_page(_USED), 401)
 
 
 @pages.post("/logout")
@@ -78,7 +80,9 @@ def theme() -> ResponseReturnValue:
     """Remember light or dark where no script does it."""
     chosen = "light" if request.cookies.get("theme") == "dark" else "dark"
     response = make_response(redirect(relative_target(request.form.get("next")), 303))
-    response.set_cookie("theme", chosen, max_age=365 * 86_400, samesite="Lax")
+    response.set_cookie(
+        "theme", chosen, max_age=365 * 86_400, samesite="Lax", secure=current_app.config["SESSION_COOKIE_SECURE"]
+    )
     return response
 
 
@@ -89,12 +93,13 @@ def _may_try(name: str | None = None) -> bool:
     return name is None or allow(f"login:{address}:{name[:128]}", _TRIES_PER_NAME, _WINDOW)
 
 
-def _start(user: str, role: str, how: str) -> ResponseReturnValue:
+def _start(user: User, how: str) -> ResponseReturnValue:
     session.clear()  # a cookie planted before the sign-in must not survive it
     session.permanent = True
-    session["sid"] = engine().accounts.create_session(user, role, SESSION_TTL)
-    g.user, g.role = user, role
-    record("login", user, how)
+    address, agent = request.remote_addr or "", request.user_agent.string
+    session["sid"] = engine().accounts.create_session(user, SESSION_TTL, address, agent)
+    g.user, g.role = user.name, user.role
+    record("login", user.name, how)
     return redirect(relative_target(request.form.get("next")), 303)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from flask import g, request
 
 from webapp.access import allows
+from webapp.engine import engine
 from webapp.wording import DAY, HOUR, MINUTE, duration, number
 from yadtq.core.yadtq_task import CANCELLABLE, RETRYABLE, TaskStatus
 
@@ -90,9 +91,13 @@ def init_app(app: Flask) -> None:
 def _context() -> dict[str, Any]:
     theme = request.cookies.get("theme")
     role = g.get("role")
+    read_only = engine().settings.read_only
     return {
         "now": time.time(),
         "theme": theme if theme in ("light", "dark") else None,
         "role": role,
-        "may_operate": allows(role, "operator"),
+        "read_only": read_only,
+        "allows": allows,
+        "may_operate": allows(role, "operator") and not read_only,
+        "may_admin": allows(role, "admin") and not read_only,
     }

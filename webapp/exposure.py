@@ -50,7 +50,7 @@ def check_exposure(engine: Engine) -> None:
     """
     settings = engine.settings
     if settings.secret_key is not None:
-        _check_key(settings.secret_key)
+        _check_key("secret_key", settings.secret_key, "sign in as anybody")
     if is_loopback(settings.web_host):
         return
     if settings.secret_key is None:
@@ -63,15 +63,17 @@ def check_exposure(engine: Engine) -> None:
             f"web_host {settings.web_host} is open to other machines, so the pages must know their address:"
             " set YADTQ_WEB_URL to what people type, for example https://tasks.example.org"
         )
+    if settings.api_token is not None:
+        _check_key("api_token", settings.api_token, "use the API as admin")
     _check_users(engine)
 
 
-def _check_key(key: str) -> None:
+def _check_key(name: str, key: str, power: str) -> None:
     known = key.lower().startswith(_KNOWN_KEYS) or len(set(key)) < 8
     if len(key) < _MIN_KEY or known:
         raise ConfigError(
-            "secret_key is short or easily guessed, and whoever guesses it can sign in as anybody:"
-            " set YADTQ_SECRET_KEY to 32 or more random characters"
+            f"{name} is short or easily guessed, and whoever guesses it can {power}:"
+            f" set YADTQ_{name.upper()} to {_MIN_KEY} or more random characters"
         )
 
 

@@ -13,6 +13,7 @@ from yadtq.commands.moves import cancel, retry
 from yadtq.commands.output import complain
 from yadtq.commands.show import show_task, show_tasks, show_workers
 from yadtq.commands.submit import submit
+from yadtq.commands.token import token
 from yadtq.commands.up import up
 from yadtq.commands.user import user
 from yadtq.commands.web import web
@@ -47,7 +48,7 @@ def main() -> None:
     quiet_kafka()
 
 
-for command in (up, worker, web, submit, show_task, show_tasks, show_workers, retry, cancel, doctor, user):
+for command in (up, worker, web, submit, show_task, show_tasks, show_workers, retry, cancel, doctor, user, token):
     main.add_command(command)
 
 if __name__ == "__main__":

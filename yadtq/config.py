@@ -93,6 +93,10 @@ class Settings:
     )
     secret_key: str | None = _setting(None, "key of the web's signed cookies, at least 32 characters", secret=True)
     api_token: str | None = _setting(None, "bearer token accepted by the JSON API", secret=True)
+    read_only: bool = _setting(False, "let nobody change anything through the web: it refuses, and shows no buttons")
+    web_proxies: int = _setting(
+        0, "proxies in front of the web that add to X-Forwarded-For; with 0 the header is not believed"
+    )
     live_poll: float = _setting(1.0, "seconds between the live pages' own looks at Redis")
     live_notifications: bool = _setting(True, "let Redis keyspace notifications wake the live pages")
     log_level: str = _setting("INFO", "DEBUG, INFO, WARNING or ERROR")
@@ -245,7 +249,7 @@ def _check(settings: Settings) -> None:
     for name in positive:
         if getattr(settings, name) <= 0:
             raise ConfigError(f"{name} must be greater than 0, not {getattr(settings, name)}")
-    for name in ("retries", "retry_backoff", "timeout_grace", "grace", "redis_db"):
+    for name in ("retries", "retry_backoff", "timeout_grace", "grace", "redis_db", "web_proxies"):
         if getattr(settings, name) < 0:
             raise ConfigError(f"{name} must not be negative, not {getattr(settings, name)}")
     for name in ("redis_port", "web_port"):

@@ -7,13 +7,10 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from flask.testing import FlaskClient
-from werkzeug.routing import Map
 from werkzeug.security import generate_password_hash
 
-from tests.integration.web_client import Web
-from webapp import access, create_app
-from webapp.access import OPEN, ROLES
+from tests.integration.web_client import Web, find_csrf_token
+from webapp import create_app
 from yadtq.embedded import EmbeddedRedis
 from yadtq.errors import ConfigError
 
@@ -32,39 +29,6 @@ def test_a_stranger_is_asked_to_sign_in_and_sent_on_afterwards(web: Web) -> None
 
     assert answer.status_code == 303
     assert answer.location == "/login?next=/tasks?status%3Dfailed"
-
-
-def test_every_route_is_open_on_purpose_or_has_a_role(web: Web) -> None:
-    endpoints = {rule.endpoint for rule in web.app.url_map.iter_rules()}
-
-    assert endpoints == set(ROLES) | OPEN
-
-
-def test_a_route_without_a_role_is_refused_to_everybody(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(access.ROLES, "views.workers")
-
-    assert web.signed_in("admin").get("/workers").status_code == 403
-
-
-@pytest.mark.parametrize("role", ["viewer", "operator", "admin"])
-def test_each_role_may_exactly_what_the_table_says(web: Web, role: str) -> None:
-    client = web.signed_in(role)
-    for rule in web.app.url_map.iter_rules():
-        if rule.endpoint in OPEN or rule.endpoint.startswith("api.") or rule.endpoint == "auth.logout":
-            continue
-        refused = ask(web.app.url_map, client, web, rule.endpoint) == 403
-        assert refused != access.allows(role, ROLES[rule.endpoint]), rule.endpoint
-
-
-def ask(routes: Map, client: FlaskClient, web: Web, endpoint: str) -> int:
-    """The status a route answers with, asked as its page would."""
-    rule = next(rule for rule in routes.iter_rules() if rule.endpoint == endpoint)
-    path = rule.rule.replace("<task_id>", "none").replace("<worker_id>", "none")
-    if endpoint == "live.ws":  # without a view: past the gate of roles it is a bad request
-        return client.get(path, headers={**UPGRADE, "Origin": web.origin}).status_code
-    if "POST" in (rule.methods or ()):
-        return client.post(path, data={"csrf_token": web.csrf_token(client)}).status_code
-    return client.get(path).status_code
 
 
 def test_a_password_lets_in_and_a_wrong_one_does_not(web: Web) -> None:
@@ -96,6 +60,20 @@ def test_the_sixth_try_in_five_minutes_is_not_even_checked(web: Web) -> None:
     assert statuses == [401] * 5
     assert last.status_code == 429
     assert "wait 5 minutes" in last.text
+
+
+def test_behind_a_proxy_tries_are_counted_by_visitor(redis_server: EmbeddedRedis) -> None:
+    def tries(web: Web) -> set[int]:
+        """The statuses of six wrong tries from six addresses, as the proxy tells them."""
+        web.accounts.add_user("ada", generate_password_hash("correct horse", method="scrypt"), "viewer")
+        client = web.stranger()
+        form = {"csrf_token": find_csrf_token(client.get("/login").text), "name": "ada", "password": "wrong"}
+        told = [{"X-Forwarded-For": f"6.6.6.6, 192.0.2.{n}"} for n in range(6)]
+        return {client.post("/login", data=form, headers=headers).status_code for headers in told}
+
+    with Web(redis_server.url, web_proxies=1) as behind, Web(redis_server.url) as open_web:
+        assert tries(behind) == {401}
+        assert tries(open_web) == {401, 429}  # who has no proxy would else choose an address for each try
 
 
 def test_a_link_signs_in_once_and_only_when_its_button_is_pressed(web: Web) -> None:
@@ -196,7 +174,8 @@ def test_a_host_name_of_somebody_else_is_refused(web: Web) -> None:
     [
         ({"web_host": "0.0.0.0", "web_url": "http://a.example"}, "set YADTQ_SECRET_KEY"),
         ({"web_host": "0.0.0.0", "secret_key": KEY}, "set YADTQ_WEB_URL"),
-        ({"web_host": "0.0.0.0", "secret_key": KEY, "web_url": "http://a.example"}, "yadtq user add"),
+        ({"web_host": "0.0.0.0", "secret_key": KEY, "web_url": "http://a.example", "api_token": KEY}, "yadtq user add"),
+        ({"web_host": "0.0.0.0", "secret_key": KEY, "web_url": "http://a.example"}, "set YADTQ_API_TOKEN"),
         ({"secret_key": "changeme" * 8}, "short or easily guessed"),
         ({"secret_key": "short"}, "short or easily guessed"),
     ],

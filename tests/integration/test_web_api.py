@@ -43,8 +43,7 @@ def test_a_cookie_reads_but_never_changes(web: Web) -> None:
 
 
 def test_a_token_made_for_a_role_has_that_role(web: Web, client: FlaskClient) -> None:
-    web.accounts.add_api_token("looks-only", "grafana", "viewer")
-    header = {"Authorization": "Bearer looks-only"}
+    header = {"Authorization": f"Bearer {web.accounts.create_api_token('grafana', 'viewer')}"}
 
     assert client.get("/api/v1/stats", headers=header).status_code == 200
     refused = client.post("/api/v1/tasks", json={"name": "add"}, headers=header)

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from werkzeug.security import check_password_hash
 
 from yadtq import (
     BrokerUnavailable,
@@ -26,13 +25,13 @@ from yadtq import (
     YadtqError,
 )
 from yadtq.cli import main
-from yadtq.commands import moves, show, submit, user
+from yadtq.commands import moves, show, submit
 from yadtq.commands.exits import EPILOG, Exit, exit_code
 from yadtq.commands.servers import Servers
 from yadtq.core.yadtq_views import TaskPage
 from yadtq.errors import EmbeddedError
 
-COMMANDS = ["up", "worker", "web", "submit", "task", "tasks", "workers", "retry", "cancel", "doctor", "user"]
+COMMANDS = ["up", "worker", "web", "submit", "task", "tasks", "workers", "retry", "cancel", "doctor", "user", "token"]
 HOSTILE = "[red]x[/red]\x1b[2J\u202e"
 Run = Callable[..., Result]
 
@@ -91,11 +90,11 @@ def test_help_lists_every_command_and_the_exit_codes(run: Run) -> None:
         assert f"  {code.value} " in said
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, "user add"])
+@pytest.mark.parametrize("command", [*COMMANDS, "user add", "token add"])
 def test_every_command_explains_itself(run: Run, command: str) -> None:
     result = run(*command.split(), "--help")
     assert result.exit_code == 0
-    if command != "user":
+    if command not in ("user", "token"):
         assert "--redis" in result.output
         assert "--kafka" in result.output
 
@@ -212,51 +211,6 @@ def test_foreign_text_cannot_act_on_the_terminal(run: Run, monkeypatch: pytest.M
     shown = run("tasks", "--json").output
     assert shown.isascii()
     assert json.loads(shown)["tasks"][0]["error"] == HOSTILE
-
-
-class FakeAccounts:
-    """Keeps what it is given."""
-
-    users: dict[str, tuple[str, str]] = {}  # noqa: RUF012 - emptied by the fixture
-
-    def __init__(self, _store: object) -> None: ...
-    def user(self, name: str) -> object:
-        return self.users.get(name)
-
-    def add_user(self, name: str, password_hash: str, role: str) -> None:
-        self.users[name] = (password_hash, role)
-
-
-@pytest.fixture
-def accounts(monkeypatch: pytest.MonkeyPatch) -> type[FakeAccounts]:
-    FakeAccounts.users.clear()
-    monkeypatch.setattr(user, "Accounts", FakeAccounts)
-    return FakeAccounts
-
-
-@pytest.mark.parametrize(
-    ("flags", "given"),
-    [(["--password-stdin"], "long enough\nmore\n"), ([], "long enough\nlong enough\n")],
-    ids=["read", "asked twice"],
-)
-def test_a_user_is_kept_with_a_hash(run: Run, accounts: type[FakeAccounts], flags: list[str], given: str) -> None:
-    result = run("user", "add", "ann", "--role", "operator", *flags, given=given)
-    assert result.exit_code == 0, result.output
-    hashed, role = accounts.users["ann"]
-    assert role == "operator"
-    assert hashed.startswith("scrypt:")
-    assert check_password_hash(hashed, "long enough")
-    assert "long enough" not in result.output
-
-
-@pytest.mark.parametrize(
-    ("flags", "given"),
-    [(["--password-stdin"], "short\n"), (["--password-stdin"], ""), ([], "long enough\nother one\n")],
-    ids=["short", "empty", "differ"],
-)
-def test_a_password_that_will_not_do(run: Run, accounts: type[FakeAccounts], flags: list[str], given: str) -> None:
-    assert run("user", "add", "ann", "--role", "admin", *flags, given=given).exit_code != 0
-    assert accounts.users == {}
 
 
 def test_the_workers_environment_hides_passwords_from_its_command_line() -> None:

@@ -65,6 +65,8 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "secret_key": (SECRET * 2, SECRET * 2),
     "api_token": (SECRET, SECRET),
     "live_poll": ("0.25", 0.25),
+    "read_only": ("on", True),
+    "web_proxies": ("2", 2),
     "live_notifications": ("off", False),
     "log_level": ("DEBUG", "DEBUG"),
 }
@@ -249,6 +251,7 @@ def test_a_file_without_a_certificate_is_named(kind: str, tmp_path: Path) -> Non
         ("redis_port", 0),
         ("redis_port", 65_536),
         ("web_port", -1),
+        ("web_proxies", -1),
         ("durable", "perhaps"),
         ("log_level", "LOUD"),
         ("queues", ""),

@@ -65,10 +65,13 @@ KEYS: dict[str, str] = {
     "job:": "string a bulk job, JSON, for a day, by id",
     "joblock:": "string held while a step of a bulk job is done, by id",
     "user:": "hash   a user of the web, by name",
-    "session:": "hash   a signed-in session, by the hash of its id",
+    "users": "set    the names of all users",
+    "session:": "hash   a signed-in session, by the hash of its secret",
+    "sessions": "zset   hashes of the sessions' secrets -> ms when they expire",
     "login:": "hash   a one-time sign-in link, by the hash of its token",
     "throttle:": "string attempts in the present window, by what is throttled",
     "token:": "hash   an API token, by its hash",
+    "tokens": "hash   names of API tokens -> their hashes",
     "web_secret": "string the web's cookie key where none is set",
 }
 
