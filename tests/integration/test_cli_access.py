@@ -80,7 +80,7 @@ def test_users_are_listed_signed_out_and_deleted(run: Run, accounts: Accounts) -
     assert ann is not None
     secrets = [accounts.create_session(ann, 60) for _ in range(2)]
     listed = json.loads(run("user", "list", "--json").output)["users"]
-    signed_out = run("user", "sign-out", "ann").output
+    signed_out = run("user", "logout", "ann").output
     left = [accounts.session(secret) for secret in secrets]
     deleted, again = run("user", "delete", "ann"), run("user", "delete", "ann")
 

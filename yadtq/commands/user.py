@@ -73,10 +73,10 @@ def delete(servers: Servers, name: str) -> None:
     click.echo(f"{name} is deleted and signed out")
 
 
-@user.command("sign-out")
+@user.command("logout")
 @click.argument("name")
 @server_options
-def sign_out(servers: Servers, name: str) -> None:
+def logout(servers: Servers, name: str) -> None:
     """Sign a user out everywhere, also one who came by a link."""
     store = create_yadtq(**servers.explicit)[1]
     count = Accounts(store).end_sessions(name)
