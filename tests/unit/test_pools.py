@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import itertools
 import queue
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -263,6 +266,56 @@ def test_every_run_has_an_outcome_however_stops_rain(make_pool: MakePool, monkey
     for job in probe:
         job.gate.opened.set()
     assert all(job.ended.wait(WAIT) for job in probe)
+
+
+def stop_runs_then_trace() -> None:
+    """For a process of its own: stops that are heeded, that come late, and that a blocked thread does not hear; then tracing."""
+    pool: ThreadPool[Job] = ThreadPool(3, execute, give_up, grace=0.05)
+    pool.start()
+    blocked, late = threading.Event(), threading.Event()
+    jobs = [held(), Job(lambda _slot: blocked.wait(), timeout=0.01), Job(lambda _slot: late.wait())]
+    for job in jobs:
+        pool.put(job)
+    assert jobs[0].gate.reached.wait(WAIT)
+    eventually(lambda: len(pool.running()) == 3)
+    pool.cancel(lambda job: job is not jobs[1])
+    late.set()
+    assert all(job.ended.wait(WAIT) for job in jobs)
+    assert [job.outcome for job in jobs] == [TaskCancelled, "given up", TaskCancelled]
+
+    def several_lines() -> int:
+        first = 1
+        return first + 1
+
+    sys.settrace(lambda *_: None)  # as coverage and debuggers do
+    assert several_lines() == 2
+    sys.settrace(None)
+
+
+def test_stops_leave_nothing_behind_in_the_interpreter() -> None:
+    """CPython 3.11 would never come back from the traced function."""
+    command = [sys.executable, "-c", f"from {__name__} import stop_runs_then_trace; stop_runs_then_trace()"]
+    subprocess.run(command, check=True, timeout=30, cwd=Path(__file__).parents[2])
+
+
+def test_a_blocked_thread_hears_of_its_stop_when_its_call_returns(make_pool: MakePool) -> None:
+    """Although other stops were delivered, and taken back, in the meantime."""
+    blocked = threading.Event()
+    pool, slow = make_pool(2), Job(lambda _slot: blocked.wait())
+    pool.put(slow)
+    eventually(lambda: pool.running() == [slow])
+    pool.cancel(lambda job: job is slow)
+    for _ in range(20):
+        other = held()
+        pool.put(other)
+        assert other.gate.reached.wait(WAIT)
+        pool.cancel(lambda job, other=other: job is other)  # type: ignore[misc]
+        assert other.ended.wait(WAIT)
+        assert other.outcome is TaskCancelled
+    assert not slow.ended.is_set()
+    blocked.set()
+    assert slow.ended.wait(WAIT)
+    assert slow.outcome is TaskCancelled
 
 
 def test_stopping_lets_present_runs_end(make_pool: MakePool) -> None:

@@ -69,11 +69,33 @@ class Slot(Generic[R]):
             return True
 
     def _raise(self, error: type[Exception]) -> None:
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.thread_id), ctypes.py_object(error))
+        _set_pending_error(self.thread_id, error)
 
     def _take_back(self) -> None:
         """An error that was not delivered before the end must not hit what comes after it."""
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.thread_id), None)
+        _set_pending_error(self.thread_id, None)
+
+
+class _Lowered(BaseException):
+    """Raised by a thread in itself, and caught at once."""
+
+
+def _set_pending_error(thread_id: int, error: type[Exception] | None) -> None:
+    """Have the error raised in a thread when it next runs, in place of one that waits there; None: no error.
+
+    Before 3.13, CPython raises a flag for it that all threads share, and lowers it only when an error is delivered. Where
+    none is, as after None or in a blocked thread, the interpreter looks for errors at every call from then on, and in 3.11
+    a traced function (coverage, a debugger) never gets past its first line. So one is delivered here. Nothing is missed:
+    a thread that has an error waiting raises the flag again as it takes the GIL.
+    """
+    set_error = ctypes.pythonapi.PyThreadState_SetAsyncExc
+    set_error(ctypes.c_ulong(thread_id), None if error is None else ctypes.py_object(error))
+    try:
+        set_error(ctypes.c_ulong(threading.get_ident()), ctypes.py_object(_Lowered))
+        while True:
+            pass
+    except _Lowered:
+        return
 
 
 S = TypeVar("S", bound=Slot[Any])
