@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from flask import g, request
 
 from webapp.access import allows
+from webapp.charts import spark
 from webapp.engine import engine
 from webapp.wording import DAY, HOUR, MINUTE, duration, number
 from yadtq.core.yadtq_task import CANCELLABLE, RETRYABLE, TaskStatus
@@ -51,6 +52,11 @@ def clock(moment: float) -> str:
     return f"{_utc(moment):%H:%M:%S}"
 
 
+def day(moment: float) -> str:
+    """The day of the week and the month."""
+    return f"{_utc(moment):%a %-d %b}"
+
+
 def short_id(task_id: str) -> str:
     """Enough of an id to tell rows apart."""
     return task_id[:8]
@@ -71,7 +77,7 @@ def _utc(moment: float) -> datetime:
     return datetime.fromtimestamp(moment, timezone.utc)
 
 
-_TIMES: tuple[Callable[..., str], ...] = (duration, age, iso, exact, clock)
+_TIMES: tuple[Callable[..., str], ...] = (duration, age, iso, exact, clock, day)
 _VALUES: tuple[Callable[..., str], ...] = (number, short_id, as_json, preview)
 
 
@@ -80,6 +86,7 @@ def init_app(app: Flask) -> None:
     for function in (*_TIMES, *_VALUES):
         app.jinja_env.filters[function.__name__] = function
     app.jinja_env.globals.update(
+        spark=spark,
         statuses=[str(status) for status in TaskStatus],
         retryable=RETRYABLE,
         cancellable=CANCELLABLE,

@@ -6,32 +6,52 @@ from typing import TYPE_CHECKING
 
 from flask import Blueprint, abort, render_template
 
-from webapp.charts import throughput
+from webapp.attention import concerns
+from webapp.charts import SPAN_WORDS, lengths, throughput, ticks
 from webapp.engine import engine
-from yadtq.core.yadtq_task import TaskStatus
+from webapp.params import wanted_span
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from flask.typing import ResponseReturnValue
+
+    from yadtq.core.yadtq_views import QueueInfo, WorkerInfo
 
 pages = Blueprint("views", __name__)
 
-_NEWEST = 5  # failures on the overview
+_GROUPS = 5  # of failures, on the overview
 
 
 @pages.get("/")
 def overview() -> ResponseReturnValue:
     """What needs a person, then numbers, then lists."""
-    reads = engine().views
+    reads, span = engine().views, wanted_span()
     mark = reads.change_mark()  # first: a change during the reads below is then told again
+    workers, queues, groups = reads.workers(), reads.queues(), reads.failure_groups(_GROUPS)
+    rates = reads.rates(span)
+    minutes = reads.throughput(60)
+    words = SPAN_WORDS[span]
     return render_template(
         "overview.html",
         mark=mark,
+        span=span,
+        spans=SPAN_WORDS,
+        concerns=concerns(workers, queues, minutes, groups, engine().alarms.current()),
         counts=reads.counts(),
-        chart=throughput(reads.throughput(60)),
-        failures=reads.tasks(TaskStatus.FAILED, limit=_NEWEST).items,
-        workers=reads.workers(),
-        queues=[(queue, engine().topic_of(queue.name)) for queue in reads.queues()],
+        chart=throughput(rates, words),
+        waited=lengths("Waiting time", rates, lambda rate: rate.waited, words),
+        ran=lengths("Running time", rates, lambda rate: rate.ran, words),
+        ticks=ticks(rates),
+        groups=groups,
+        workers=workers,
+        queues=[(queue, engine().topic_of(queue.name), _slots(queue, workers)) for queue in queues],
     )
+
+
+def _slots(queue: QueueInfo, workers: Sequence[WorkerInfo]) -> int:
+    """Slots of the workers online that take from a queue, which they may share with other queues."""
+    return sum(worker.concurrency for worker in workers if worker.online and queue.name in worker.queues)
 
 
 @pages.get("/workers")

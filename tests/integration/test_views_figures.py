@@ -53,6 +53,26 @@ def test_a_minute_is_folded_into_its_quarter_and_hour_when_the_next_one_begins(w
     assert 0 < world.plain.ttl(world.key("hour:", str(hour))) <= 8 * DAY
 
 
+def test_what_is_over_is_read_once_and_belongs_to_its_data_set(world: World, views: Views) -> None:
+    submit(world, "a", "b")
+    end(world, "a")
+    earlier = rename_open_minute(world, -3600)
+    end(world, "b")
+    first = views.rates("24h")
+    quarter = world.key("quarter:", str(earlier - earlier % 900))
+    world.plain.hset(quarter, "failed", 5)
+    open_minute = int(str(world.plain.get(world.key("open_minute"))))
+    world.plain.hset(world.key("minute:", str(open_minute)), "failed", 7)
+
+    again = views.rates("24h")
+    world.plain.set(world.key("epoch"), "another")
+    anew = views.rates("24h")
+
+    assert sum(rate.failed for rate in first) == 2
+    assert sum(rate.failed for rate in again) == 8  # the past as remembered, the open minute as it is
+    assert sum(rate.failed for rate in anew) == 12
+
+
 def rename_open_minute(world: World, seconds: int) -> int:
     """As if what was counted had been counted in another minute; returns its start."""
     start = int(str(world.plain.get(world.key("open_minute"))))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 PER_OCTAVE = 4
 LAST = 120  # 12 days and more
@@ -31,11 +32,17 @@ class Histogram:
         """How many there are."""
         return sum(self.counts.values())
 
+    @cached_property
+    def _ordered(self) -> tuple[int, list[tuple[int, int]]]:
+        """The total, and the buckets from the shortest on; it is made once for several percentiles."""
+        return self.total, sorted(self.counts.items())
+
     def percentile(self, share: float) -> float | None:
         """Seconds that this share (0 to 1) did not exceed, to 9.1 %; None where there is nothing."""
-        left = max(1, math.ceil(self.total * share))
-        for bucket in sorted(self.counts):
-            left -= self.counts[bucket]
+        total, ordered = self._ordered
+        left = max(1, math.ceil(total * share))
+        for bucket, count in ordered:
+            left -= count
             if left <= 0:
                 return middle_of(bucket)
         return None
