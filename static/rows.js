@@ -16,7 +16,7 @@ const belongs = (row) => !table.dataset.filter || table.dataset.filter.split(" "
 export function busyReading() {
   const selection = getSelection();
   return rows.matches(":hover") || rows.contains(document.activeElement) || table.getBoundingClientRect().top < 0
-    || (!selection.isCollapsed && rows.contains(selection.anchorNode));
+    || $(".tick :checked", rows) || (!selection.isCollapsed && rows.contains(selection.anchorNode));
 }
 
 export function parseRow(html) {
@@ -92,7 +92,9 @@ export function replaceRows(next) {
   waiting.clear();
   showWaiting();
   const other = $("#rows", next);
+  const ticked = new Set($$(".tick :checked", rows).map((box) => box.value));
   rows.replaceChildren(...other.tBodies[0].rows);
+  for (const box of $$(".tick input", rows)) box.checked = ticked.has(box.value);
   table.toggleAttribute("data-more", "more" in other.dataset);
   redraw(rows);
 }

@@ -13,6 +13,7 @@ from webapp import (
     api,
     audit,
     auth,
+    bulk,
     display,
     errors,
     headers,
@@ -69,6 +70,7 @@ def _wire(app: Flask, engine: Engine) -> None:
     access.init_app(app)  # before CSRF: who is not signed in is asked to sign in, not told of a token
     auth.init_app(app)
     sockets.init_app(app)
+    bulk.init_app(app)
     for blueprint in (
         health.pages,
         auth.pages,
@@ -78,6 +80,7 @@ def _wire(app: Flask, engine: Engine) -> None:
         audit.pages,
         views.pages,
         tasks.pages,
+        bulk.pages,
         submit.pages,
         api.routes,
     ):

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 from flask import current_app
 
 from webapp.alarms import Alarms
+from webapp.driver import BulkDriver
 from yadtq import TaskClient, create_yadtq
+from yadtq.api.yadtq_bulk import BulkJobs
 from yadtq.core.yadtq_accounts import Accounts
 from yadtq.core.yadtq_outage import OutageLog
 from yadtq.core.yadtq_views import Views
@@ -33,6 +35,7 @@ class Engine:
         self.accounts = Accounts(store)
         self.redis_outage = OutageLog(log, "Redis", "pages and the API answer 503 until it is back")
         self.alarms = Alarms(self.views, broker, self.redis_outage, store.settings.time_scale)
+        self.bulk = BulkDriver(store, self.jobs)
         self._broker = broker
         self._client: TaskClient | None = None
         self._lock = threading.Lock()
@@ -45,12 +48,17 @@ class Engine:
                 self._client = TaskClient(self._broker, self.store)
             return self._client
 
+    def jobs(self) -> BulkJobs:
+        """The bulk jobs."""
+        return BulkJobs(self.client, self.store)
+
     def topic_of(self, queue: str) -> str:
         """The topic that carries a queue."""
         return self._broker.topic_of(queue)
 
     def close(self) -> None:
         """Send what waits, then drop the connections; for tests and scripts, a server just ends."""
+        self.bulk.close()
         self.alarms.close()
         if self._client is not None:
             self._client.close()

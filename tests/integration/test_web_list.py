@@ -16,6 +16,12 @@ from yadtq.core.views import search
 from yadtq.embedded import EmbeddedRedis
 
 
+@pytest.fixture(autouse=True)
+def in_no_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loaded machine ends no search early."""
+    monkeypatch.setattr(search, "MOST_SECONDS", 30)
+
+
 @pytest.fixture
 def web(world: World, redis_server: EmbeddedRedis) -> Iterator[Web]:
     """Pages on tasks that are moved by hand."""

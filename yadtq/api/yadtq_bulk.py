@@ -1,4 +1,4 @@
-"""Bulk jobs: one action on all tasks that match a search, in steps of 200, driven by whoever looks at it.
+"""Bulk jobs: one action on all tasks that match a search, or on chosen ones, in steps of 200 that anybody may drive.
 
 A job lives in Redis for a day. It takes what matched when it was started: what enters the list later is left alone.
 """
@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 
 from yadtq.api.yadtq_steering import BATCH, BulkOutcome, TaskSteering
 from yadtq.core.yadtq_query import Query, parse_query
@@ -19,6 +18,7 @@ from yadtq.errors import ConfigError, TaskNotFound
 
 ACTIONS = ("retry", "cancel", "delete")
 LIFE = 86_400  # seconds
+MOST_IDS = 1_000  # chosen for one job
 STEP_LIMIT = 30  # seconds after which a step that never ended is given up
 
 
@@ -40,10 +40,18 @@ class BulkJob:
     refusal: str = ""  # why the last one was refused
     cursor: str | None = None
     finished_at: float | None = None
+    stopped: bool = False  # by a person, before its end
+    ids: list[str] | None = None  # the chosen ones, instead of a search
+    repeated: bool = field(default=False, compare=False)  # told by `start`: the same form had started it before
 
     @property
     def finished(self) -> bool:
         return self.finished_at is not None
+
+
+def unfinished(store: ResultStore) -> list[str]:
+    """The ids of the jobs that wait for their next step, oldest first. Raises ResultStoreUnavailable."""
+    return [raw.decode() for raw in store.guard(lambda: store.client.zrange(store.key("jobs"), 0, -1))]
 
 
 class BulkJobs:
@@ -58,24 +66,36 @@ class BulkJobs:
             "delete": client.delete_many,
         }
 
-    def start(self, query: str, action: str, *, by: str, form_key: str) -> BulkJob:
-        """A job on all that match; the same person's same form gives the same job. Nothing is done before the first step.
+    def start(self, query: str, action: str, *, by: str, form_key: str, ids: Sequence[str] | None = None) -> BulkJob:
+        """A job on all that match, or on these ids; the same person's same form gives the same job.
+
+        Nothing is done before the first step.
 
         Raises:
             InvalidQuery: the search cannot be understood.
-            ConfigError: there is no such action.
+            ConfigError: there is no such action, or there are more than 1,000 ids.
         """
         if action not in ACTIONS:
             raise ConfigError(f"there is no bulk action {action[:40]!r}; there are {', '.join(ACTIONS)}")
+        if ids is not None and len(ids) > MOST_IDS:
+            raise ConfigError(f"a bulk job takes {MOST_IDS:,} chosen tasks at most; choose more by a search")
         seconds, micros = self._store.guard(self._store.client.time)
         now = seconds + micros / 1e6  # to the microsecond, as the lists are ordered
         wanted = parse_query(query, now)
         before = now if wanted.before is None else min(now, wanted.before)
-        job_id = hashlib.sha256(f"{by}\n{action}\n{form_key}".encode()).hexdigest()[:24]
-        total = self._views.count(replace(wanted, before=before)).total
-        job = BulkJob(job_id, query, action, by, now, total, wanted.after, before)
-        self._write(job, nx=True)
-        return self.get(job_id)
+        total = self._views.count(replace(wanted, before=before)).total if ids is None else len(ids)
+        form = json.dumps([by, action, form_key, query, ids])
+        job_id = hashlib.sha256(form.encode()).hexdigest()[:24]
+        job = BulkJob(job_id, query, action, by, now, total, wanted.after, before, ids=None if ids is None else [*ids])
+        pipe = self._store.client.pipeline(transaction=True)
+        pipe.set(self._store.key("job:", job_id), json.dumps(asdict(job)), ex=LIFE, nx=True)
+        pipe.zadd(self._store.key("jobs"), {job_id: now}, nx=True)
+        created, _ = self._store.guard(pipe.execute)
+        return replace(self.get(job_id), repeated=not created)
+
+    def stop(self, job_id: str) -> None:
+        """Have the job end before its next step."""
+        self._store.guard(lambda: self._store.client.zrem(self._store.key("jobs"), job_id))
 
     def get(self, job_id: str) -> BulkJob:
         """The job as it is; raises TaskNotFound."""
@@ -95,30 +115,47 @@ class BulkJobs:
         try:
             job = self.get(job_id)
             if not job.finished:
-                job = self._advance(job)
-                self._write(job, xx=True)
+                job = self._advance(job) if self._wanted(job_id) else self._end(job, stopped=True)
+                self._write(job)
+            if job.finished:
+                self.stop(job_id)  # it needs no further step
             return job
+        except TaskNotFound:  # its day is over
+            self.stop(job_id)
+            raise
         finally:
             if self._store.guard(lock.owned):
                 self._store.guard(lock.release)
 
+    def _wanted(self, job_id: str) -> bool:
+        return self._store.guard(lambda: self._store.client.zscore(self._store.key("jobs"), job_id)) is not None
+
+    def _end(self, job: BulkJob, *, stopped: bool = False) -> BulkJob:
+        return replace(job, finished_at=self._store.time_ms() / 1000, stopped=stopped)
+
     def _advance(self, job: BulkJob) -> BulkJob:
-        ids, cursor, scanned = self._views.matching(self._query(job), job.cursor, BATCH)
+        if job.ids is None:
+            ids, cursor, scanned = self._views.matching(self._query(job), job.cursor, BATCH)
+            over = cursor is None
+        else:
+            ids, cursor = job.ids[job.scanned : job.scanned + BATCH], None
+            scanned = len(ids)
+            over = job.scanned + scanned >= len(job.ids)
         outcome = self._moves[job.action](ids, by=job.by)
         refusals = list(outcome.refused.values())
-        return replace(
+        job = replace(
             job,
             scanned=job.scanned + scanned,
             done=job.done + len(outcome.done),
             failed=job.failed + len(refusals),
             refusal=refusals[-1] if refusals else job.refusal,
             cursor=cursor,
-            finished_at=None if cursor else self._store.time_ms() / 1000,
         )
+        return self._end(job) if over else job
 
     def _query(self, job: BulkJob) -> Query:
         return replace(parse_query(job.query, job.started_at), after=job.after, before=job.before)
 
-    def _write(self, job: BulkJob, **condition: Any) -> None:
+    def _write(self, job: BulkJob) -> None:
         key, value = self._store.key("job:", job.id), json.dumps(asdict(job))
-        self._store.guard(lambda: self._store.client.set(key, value, ex=LIFE, **condition))
+        self._store.guard(lambda: self._store.client.set(key, value, ex=LIFE, xx=True))
