@@ -62,6 +62,27 @@ def test_only_runs_of_the_present_incarnation_are_asserted_again(fresh_settings:
     assert own.token in lease.held
 
 
+def test_of_a_task_that_was_retried_only_the_newest_run_is_told_again(
+    fresh_settings: Callable[..., dict[str, Any]], own_redis: EmbeddedRedis
+) -> None:
+    """The first one would have it retried, and run, once more."""
+    broker, store = create_yadtq(**fresh_settings(redis_url=own_redis.url))
+    finished_again: list[Delivery] = []
+    recovery = Recovery(store, broker, "w", lambda: None, finished_again.append)
+    lease = Lease(lambda _settled: None, recovery.new_era)
+    recovery.lease, recovery.heartbeat = lease, Pulse(lease)  # type: ignore[assignment]
+    task_id = TaskClient(broker, store).options(delay=3600).submit("add", 1, 1)  # no record is needed
+    lease.believe(store.run("audit", 1, 1), 0.0)
+    runs = [claimed(broker, store, lease, task_id) for _ in range(2)]
+    runs[1].gen = 2
+    for run in runs:
+        lease.finished([run])
+    store.client.flushall()
+    recovery.new_era(store.run("audit", 1, 1).era)
+    assert finished_again == [runs[1]]
+    assert store.client.hget(store.key("t:", task_id), "gen") == b"2"
+
+
 def test_what_has_just_finished_is_asserted_though_redis_restarts_twice(
     fresh_settings: Callable[..., dict[str, Any]], own_redis: EmbeddedRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:

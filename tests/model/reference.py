@@ -199,7 +199,12 @@ class Model:
         if row.ended or row.gen > item.gen:
             return "DONE"
         if row.status == "processing":
-            return f"RUN:{row.attempt}" if row.token == item.token else self._busy(now, row, item)
+            if row.token == item.token:
+                return f"RUN:{row.attempt}"
+            if not reasserts or row.gen == item.gen:
+                return self._busy(now, row, item)
+            self._let_go(row.inc, item.id)
+            return self._take(now, inc, row, item)
         if row.expires is not None and row.expires <= now:
             self._end(now, item.id, "expired", TOMBSTONE_TTL)
             return "EXPIRED"
@@ -210,6 +215,9 @@ class Model:
                 return "ALONE"
         if row.lost >= 2:
             worker.suspect = item.id
+        return self._take(now, inc, row, item)
+
+    def _take(self, now: int, inc: str, row: Row, item: ClaimItem) -> str:
         row.status, row.token, row.started, row.gen = "processing", item.token, now, item.gen
         row.attempt += 1
         row.due = None

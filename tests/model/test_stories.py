@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.model.checks import check_bounds
+from tests.model.checks import check_bounds, check_indexes
 from tests.model.world import World
 from yadtq import ConfigError
 from yadtq.core.yadtq_result_db import ClaimItem, NewTask
@@ -160,6 +160,33 @@ def test_busy_alone_keeps_the_record_that_may_yet_be_needed(world: World, missin
     if missing == "worker":
         world.plain.zrem(world.key("workers"), "holder")
     assert answers(world, "other", ("a", 2 if missing == "gen" else 1, "other:1")) == ["BUSY"]
+
+
+def test_a_run_told_again_takes_the_place_of_one_that_ended_before_it_was_published(world: World) -> None:
+    """Redis went back over the end of the first attempt, the retry and its run."""
+    submit(world, "a")
+    beat(world, "holder")
+    beat(world, "other")
+    assert claim(world, "holder", ("a", 1, "holder:1")) == ["RUN"]
+    world.cancel("a", world.time_ms(), "ann")
+    item = ClaimItem("a", 2, "other:1", world.time_ms(), b"envelope")
+    answer = world.claim("other", "worker", [item], reasserts=True).items[0].decode()
+    row = world.picture().rows["a"]
+    assert answer == f"RUN:2:{row['fence']}"
+    assert (row["status"], row["gen"], row["token"], row["attempt"]) == ("processing", "2", "other:1", "2")
+    check_indexes(world.picture())
+    late, real = (("a", token, "success", "1", "", "", 0, "") for token in ("holder:1", "other:1"))
+    assert world.finish("holder", [late]).items == [b"FENCED"]
+    assert world.finish("other", [real]).items == [b"OK"]
+
+
+def test_a_run_told_again_leaves_alone_the_run_of_the_same_publication(world: World) -> None:
+    submit(world, "a")
+    beat(world, "holder")
+    beat(world, "other")
+    assert claim(world, "holder", ("a", 1, "holder:1")) == ["RUN"]
+    item = ClaimItem("a", 1, "other:1", world.time_ms(), b"envelope")
+    assert world.claim("other", "worker", [item], reasserts=True).items[0].startswith(b"BUSY")
 
 
 def test_who_claims_before_its_first_beat_is_missed_all_the_same(world: World) -> None:

@@ -80,10 +80,12 @@ class Recovery:
             self.lease.renew()
             inc = self.lease.inc
             self._ask(era, lambda: self._store.beat(inc, *self.heartbeat.message()))
-        finished = [delivery for delivery in recent if self.lease.issued(delivery.token)]
+        ended = set(recent)
         running = [delivery for delivery in self.lease.held.copy().values() if delivery.claimed_at]
         # Not what an earlier incarnation held: it was declared dead, and a row under its token has no reaper.
-        runs = [delivery for delivery in running if self.lease.issued(delivery.token)] + finished
+        own = [delivery for delivery in recent + running if self.lease.issued(delivery.token)]
+        runs = _newest_of_each_task(own)
+        finished = [delivery for delivery in runs if delivery in ended]
         for start in range(0, len(runs), BATCH):
             self._claim_again(era, inc, runs[start : start + BATCH])
         self.lease.era = era
@@ -115,6 +117,17 @@ class Recovery:
             if reply.era != era:
                 raise _OtherEra(reply.era)
             return reply
+
+
+def _newest_of_each_task(runs: list[Delivery]) -> list[Delivery]:
+    """Of a task whose attempts followed each other quickly only the last: an earlier one, told again, would make it run anew."""
+    newest: dict[str, Delivery] = {}
+    for delivery in runs:
+        assert delivery.task is not None
+        known = newest.get(delivery.task.id)
+        if known is None or known.gen <= delivery.gen:
+            newest[delivery.task.id] = delivery
+    return list(newest.values())
 
 
 class _OtherEra(Exception):

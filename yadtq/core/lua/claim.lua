@@ -1,4 +1,5 @@
--- Take records for running. Never takes a running task over: only reap moves tasks of the dead.
+-- Take records for running. Never takes a running task over: only reap moves tasks of the dead. But a row that is older than
+-- a run told again (Redis went back) says nothing of that run: the one it names ended before this one was published.
 -- ARGV: incarnation, worker name, 1 when it re-asserts what it already runs, tombstone ttl s, age ms after which a record
 --       without a row is old, then per record: id, gen, token, record time ms, envelope ('' unless over the inline limit)
 -- Reply: per record `RUN:<attempt>:<fence>`, DONE, CANCELLED, EXPIRED; LOST (no row: rebuild, then ask again);
@@ -24,6 +25,25 @@ local function busy_with(id, row_gen, gen, holder)
   return covered and 'BUSY:' .. int(NOW - redis.call('HGET', row_key(id), 'started')) or 'BUSY'
 end
 
+local function take(id, gen, token, envelope, r)
+  local key, status = row_key(id), r[1]
+  local attempt, fence = int(tonumber(r[7] or 0) + 1), int(math.max(tonumber(r[8] or 0) + 1, US))
+  redis.call('HSET', key, 'status', 'processing', 'token', token, 'worker', worker, 'started', NOWS,
+    'attempt', attempt, 'fence', fence, 'seq', seq())
+  if tonumber(r[2]) ~= gen then redis.call('HSET', key, 'gen', gen) end -- Redis went back: the record knows better
+  if envelope ~= '' then redis.call('SET', P .. 'envelope:' .. id, envelope) end
+  if status ~= 'queued' then
+    redis.call('HDEL', key, 'due')
+    undue[#undue + 1] = id
+  elseif r[5] then
+    undue[#undue + 1] = id
+  end
+  taken[#taken + 1] = id
+  unsent[#unsent + 1] = id
+  note_move(id, r[9], status, 'processing')
+  return 'RUN:' .. attempt .. ':' .. fence
+end
+
 local function answer(id, gen, token, record_time, envelope)
   local key = row_key(id)
   local r = redis.call('HMGET', key, 'status', 'gen', 'token', 'cancel', 'expires', 'lost', 'attempt', 'fence', 'queue')
@@ -33,8 +53,11 @@ local function answer(id, gen, token, record_time, envelope)
     return 'DONE' -- it ended and its time is over
   end
   if TERMINAL[status] or row_gen > gen then return 'DONE' end
-  local attempt, fence = tonumber(r[7] or 0), tonumber(r[8] or 0)
-  if r[3] == token and status == 'processing' then return 'RUN:' .. int(attempt) .. ':' .. int(fence) end
+  if r[3] == token and status == 'processing' then return 'RUN:' .. r[7] .. ':' .. r[8] end
+  if status == 'processing' and reasserts and row_gen < gen then
+    redis.call('SREM', P .. 'run:' .. inc_of(r[3]), id)
+    return take(id, gen, token, envelope, r)
+  end
   if status == 'processing' then return busy_with(id, row_gen, gen, r[3]) end
   if r[4] then end_without_result(id, r[9], status, 'cancelled', ARGV[4]); return 'CANCELLED' end
   if r[5] and tonumber(r[5]) <= NOW then end_without_result(id, r[9], status, 'expired', ARGV[4]); return 'EXPIRED' end
@@ -46,22 +69,7 @@ local function answer(id, gen, token, record_time, envelope)
     redis.call('HSET', P .. 'worker:' .. inc, 'suspect', id)
     redis.call('EXPIRE', P .. 'worker:' .. inc, 3600)
   end
-  attempt, fence = attempt + 1, math.max(fence + 1, US)
-  local attempt_s, fence_s = int(attempt), int(fence)
-  redis.call('HSET', key, 'status', 'processing', 'token', token, 'worker', worker, 'started', NOWS,
-    'attempt', attempt_s, 'fence', fence_s, 'seq', seq())
-  if row_gen ~= gen then redis.call('HSET', key, 'gen', gen) end -- Redis went back: the record knows better
-  if envelope ~= '' then redis.call('SET', P .. 'envelope:' .. id, envelope) end
-  if status ~= 'queued' then
-    redis.call('HDEL', key, 'due')
-    undue[#undue + 1] = id
-  elseif r[5] then
-    undue[#undue + 1] = id
-  end
-  taken[#taken + 1] = id
-  unsent[#unsent + 1] = id
-  note_move(id, r[9], status, 'processing')
-  return 'RUN:' .. attempt_s .. ':' .. fence_s
+  return take(id, gen, token, envelope, r)
 end
 
 for i = 6, #ARGV, 5 do
