@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -88,6 +90,16 @@ class RedisPair:
         self.primary.start()
         self._point_to(self.primary)
         return self
+
+    def crash(self, losing: float = 0.0) -> float:
+        """SIGKILL; what was written in the last ``losing`` seconds never reached the disk. Returns since when that is."""
+        log = max(self.primary.data_dir.glob("appendonlydir/*.incr.aof"))
+        kept, kept_at = log.stat().st_size, time.time()
+        time.sleep(losing)
+        self.primary.kill()
+        if losing:
+            os.truncate(log, kept)
+        return kept_at
 
     def start_replica(self) -> None:
         """Start the replica and return once it has everything."""

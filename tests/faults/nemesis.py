@@ -27,9 +27,9 @@ class Fault:
 class Nemesis:
     """Does harm at intervals, in a thread of its own; an error in it fails the test."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, faults: list[Fault] | None = None) -> None:
         self.random = random.Random(seed)
-        self.faults: list[Fault] = []
+        self.faults = [] if faults is None else faults  # also those of another nemesis at work beside it
         self._stop = threading.Event()
         self._failure: BaseException | None = None
 

@@ -19,6 +19,7 @@ class Promise:
 
     name: str
     args: tuple[Any, ...]
+    at: float = field(default_factory=time.time)  # seconds since the epoch
 
     @property
     def value(self) -> int:

@@ -209,8 +209,12 @@ class ClientProcess:
         return json.loads(self._process.stdout.readline())
 
     def close(self) -> None:
-        """Let it send what it has, and end."""
-        self._process.communicate(timeout=20)
+        """Let it send what it has, and end; it is killed if it does not."""
+        try:
+            self._process.communicate(timeout=20)
+        finally:
+            self._process.kill()
+            self._process.communicate()
 
 
 Play = Callable[[Scene], Verdict]

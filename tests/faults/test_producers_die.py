@@ -52,7 +52,9 @@ def _kill_a_producer(trial: Trial, numbers: list[int], rng: random.Random) -> st
     orders = {"settings": trial.settings, "folder": str(trial.folder), "numbers": numbers}
     producer = Child("tests.faults.producer_main", f"p{numbers[-1]}", trial.folder, orders)
     log: Path = log_of(trial.folder, producer.pid)
-    eventually(lambda: log.exists() and log.read_text(), 30, every=0.001)
-    time.sleep(rng.uniform(0.0, rng.choice((0.01, 0.05, 0.6))))
-    producer.kill()
+    try:
+        eventually(lambda: log.exists() and log.read_text(), 30, every=0.001)
+        time.sleep(rng.uniform(0.0, rng.choice((0.01, 0.05, 0.6))))
+    finally:
+        producer.kill()
     return f"kill -9 of a producer after {len(log.read_text().splitlines()) - 1} of {len(numbers)} submits"

@@ -5,7 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
+from random import Random
 from types import TracebackType
 from typing import Any
 
@@ -60,12 +63,13 @@ class Trial:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.crew.end()
-        self._outcomes.stop()
-        self._offsets.stop()
-        self.house.close()
-        self.redis.stop()
-        self.cluster.kafka.mend()
+        with ExitStack() as ends:  # the last one first, and each whatever another one raises
+            ends.callback(self.cluster.kafka.mend)
+            ends.callback(self.redis.stop)
+            ends.callback(self.house.close)
+            ends.callback(self._offsets.stop)
+            ends.callback(self._outcomes.stop)
+            ends.callback(self.crew.end)
         if REPORT_FOLDER and self.reported:
             write_record(Path(REPORT_FOLDER), self._record(passed=error is None))
 
@@ -74,9 +78,20 @@ class Trial:
         names = {worker.name for worker in self.crew.start(count, **settings)}
         eventually(lambda: names <= {worker.name for worker in self.house.views.workers() if worker.online}, 60)
 
-    def kill_a_worker(self, *_: Any) -> str:
+    def wait_for_balance(self) -> None:
+        """Wait until the workers that run have shared all partitions out, and evenly."""
+        topic, partitions = self.house.broker.topic_of("default"), self.house.store.settings.partitions
+
+        def balanced() -> bool:
+            names = {worker.name for worker in self.crew.running}
+            held = [len(each.partitions.get(topic, ())) for each in self.house.views.workers() if each.name in names]
+            return len(held) == len(names) and sum(held) == partitions and max(held) - min(held) <= 1
+
+        eventually(balanced, 60, every=0.1)
+
+    def kill_a_worker(self, random: Random) -> str:
         """SIGKILL one of the running workers and start a new one at once."""
-        victim = self.nemesis.random.choice(self.crew.running)
+        victim = random.choice(self.crew.running)
         victim.kill()
         self.crew.start()
         return f"kill -9 of worker {victim.name}"
@@ -100,15 +115,23 @@ class Trial:
         """When each task ended, seconds since the epoch."""
         return self._outcomes.ended_at
 
+    def only_in_redis(self, since: float, until: float) -> set[str]:
+        """Tasks accepted in that time whose record Kafka never got: a Redis that loses that time may lose them."""
+        promises = self.producer.ledger.promises
+        return {task_id for task_id, promise in promises.items() if since <= promise.at <= until} - self._offsets.seen
+
     def wait_for_done(self, count: int, timeout: float) -> None:
         """Wait until so many tasks have ended."""
         eventually(lambda: self.done() >= count, timeout, every=0.1)
 
-    def judge(self, within: float) -> Verdict:
-        """Wait until every accepted task has ended, at most so many seconds, and hear the oracle."""
+    def judge(self, within: float, may_be_lost: Callable[[], set[str]] = set) -> Verdict:
+        """Wait until every accepted task has ended, at most so many seconds, and hear the oracle.
+
+        ``may_be_lost`` gives tasks that are not waited for; the oracle still calls them lost.
+        """
         self.producer.join()
         deadline, left = time.monotonic() + within, set(self.producer.ledger.promises)
-        while left and time.monotonic() < deadline:
+        while left - may_be_lost() and time.monotonic() < deadline:
             left -= self._ended(left)
             time.sleep(0.2)
         settled = self._offsets.samples + 3  # a few more looks at what is committed now

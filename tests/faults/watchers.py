@@ -76,6 +76,7 @@ class OffsetWatcher(threading.Thread):
         super().__init__(name="offsets", daemon=True)
         self.too_early: list[str] = []
         self.samples = 0
+        self.seen: set[str] = set()  # ids that have a record in Kafka
         self._house = house
         self._topic = house.broker.topic_of("default")
         self._group = house.settings["group_id"]
@@ -124,7 +125,9 @@ class OffsetWatcher(threading.Thread):
             for tp, records in consumer.poll(timeout_ms=int(left * 1000), max_records=2000).items():
                 for record in records:
                     gen = int(dict(record.headers)["yadtq"].split(b":")[0])
-                    self._read[tp.partition].append((record.offset, record.key.decode(), gen))
+                    task_id = record.key.decode()
+                    self.seen.add(task_id)
+                    self._read[tp.partition].append((record.offset, task_id, gen))
 
     def _compare(self, committed: dict[int, int]) -> None:
         below: list[tuple[str, int, str]] = []

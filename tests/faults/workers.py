@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ class Crew:
 
     def start(self, count: int = 1, *, without: Iterable[str] = (), **settings: Any) -> list[Child]:
         """Start so many more workers, without some guards; returns at once with the new ones."""
-        new = []
+        new: list[Child] = []
         for _ in range(count):
             name = f"w{next(self._numbers)}"
             orders = {
@@ -37,7 +37,7 @@ class Crew:
                 "without": [*without],
             }
             new.append(Child("tests.faults.worker_main", name, self._folder, orders))
-        self.all += new
+            self.all.append(new[-1])
         return new
 
     @property
@@ -82,8 +82,9 @@ class Crew:
 
     def end(self) -> None:
         """Kill what is left, also what is stopped."""
-        for worker in self.all:
-            worker.end()
+        with ExitStack() as ends:  # all of them, whatever one of them raises
+            for worker in self.all:
+                ends.callback(worker.end)
 
     def tracebacks(self) -> list[str]:
         """The logs' tracebacks, less those that tasks raise on purpose."""

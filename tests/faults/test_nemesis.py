@@ -1,0 +1,36 @@
+"""Everything at random: servers, links and workers fail beside each other, by the seed that the log prints first."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.faults.conftest import Form, NewTrial
+from tests.faults.harms import Harms
+from tests.faults.nemesis import Nemesis
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(1500)]
+
+
+def test_faults_at_random(new_trial: NewTrial, form: Form) -> None:
+    """``SOAK_SEED`` repeats which faults come, and after what pauses."""
+    seconds = 600 if form.whole else 40
+    trial = new_trial(options={"concurrency": 4})
+    at_workers = Nemesis(trial.seed + 1, trial.nemesis.faults)
+    servers = Harms(trial, trial.nemesis, away=4.0)
+    workers = Harms(trial, at_workers, away=40.0 * form.scale)
+    trial.start_workers(4)
+    trial.producer.start_mix(seconds * 50, pace=50)
+    harms_to_servers = (
+        servers.kill_a_node,
+        servers.crash_redis,
+        servers.break_a_kafka_link,
+        servers.break_the_redis_link,
+    )
+    harms_to_workers = (trial.kill_a_worker, workers.terminate_a_worker, workers.freeze_a_worker)
+    with (
+        trial.nemesis.every(4.0, *harms_to_servers, jitter=0.5),
+        at_workers.every(3.0, *harms_to_workers, jitter=0.5),
+    ):
+        trial.producer.join(seconds + 300)
+    verdict = trial.judge(within=120)
+    verdict.must_be_clean()

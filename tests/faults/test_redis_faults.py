@@ -1,0 +1,140 @@
+"""Redis is killed, emptied, and replaced by a replica that lacks its last seconds."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from random import Random
+
+import pytest
+
+from tests.faults.conftest import Form, NewTrial
+from tests.faults.nemesis import Fault
+from tests.faults.oracle import Verdict, first_begin_after, read_runs
+from tests.faults.producer import SHORT
+from tests.faults.trial import Trial
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
+
+WORKING_AGAIN = 15.0  # seconds from Redis' return to the next accepted submit, and to the next run
+SUBMIT_FAILS = 6.0  # seconds within which a submit returns an id or raises: five are promised
+DELAY = 3.0  # seconds; a delayed task is in Redis alone until it is due
+
+
+@contextmanager
+def delayed_tasks(trial: Trial) -> Iterator[None]:
+    """While the block runs, ten tasks a second that Kafka does not have yet when Redis goes."""
+    over = threading.Event()
+
+    def submit() -> None:
+        for number in itertools.count(1_000_000):
+            trial.producer.submit("square", number, SHORT, delay=DELAY)
+            if over.wait(0.1):
+                return
+
+    thread = threading.Thread(target=submit, name="delayed", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(30)
+
+
+def judge_but(trial: Trial, may_be_lost: Callable[[], set[str]]) -> Verdict:
+    """The oracle's lines are empty but for these tasks, of which some are lost indeed, or the fault was none."""
+    verdict = trial.judge(within=120, may_be_lost=may_be_lost)
+    assert verdict.lost, "Redis lost nothing: the fault did not take place"
+    beside = set(verdict.lost) - may_be_lost()
+    assert not beside, f"{len(beside)} tasks are lost that not only Redis held, such as {min(beside)}"
+    verdict.must_be_clean("lost")
+    return verdict
+
+
+def hold_recovery(trial: Trial, verdict: Verdict, back_at: float) -> None:
+    accepted = [promise.at for promise in trial.producer.ledger.promises.values() if promise.at > back_at]
+    trial.hold("seconds from Redis' return to an accepted submit", min(accepted) - back_at, WORKING_AGAIN)
+    trial.hold("seconds from Redis' return to a run", first_begin_after(verdict.runs, back_at), WORKING_AGAIN)
+
+
+def test_6_redis_is_killed_and_loses_its_last_second(new_trial: NewTrial, form: Form) -> None:
+    count, away = form.tasks(5000, 1500), 10.0
+    lost_from = killed_at = 0.0
+
+    def crash(_: Random) -> str:
+        nonlocal lost_from, killed_at
+        lost_from, killed_at = trial.redis.crash(losing=1.0), time.time()
+        time.sleep(away)
+        trial.redis.primary.start()
+        return f"kill -9 of Redis, back after {away:g} s without its last second"
+
+    trial = new_trial(options={"concurrency": 4})
+    trial.start_workers(4)
+    trial.producer.start_mix(count, pace=100)
+    with delayed_tasks(trial):
+        trial.wait_for_done(count // 3, 60)
+        fault = trial.nemesis.once(crash)
+        trial.wait_for_done(count // 2, 60)
+    verdict = judge_but(trial, lambda: trial.only_in_redis(lost_from, killed_at))
+    hold_recovery(trial, verdict, fault.over_at)
+    trial.hold("seconds of the slowest submit", max(trial.producer.ledger.seconds), SUBMIT_FAILS)
+
+
+def test_7_redis_is_emptied(new_trial: NewTrial, form: Form) -> None:
+    count = form.tasks(2000, 1000)
+
+    def empty(_: Random) -> str:
+        with trial.redis.connection() as redis:
+            redis.flushall()
+        return "FLUSHALL"
+
+    trial = new_trial(options={"concurrency": 4})
+    trial.start_workers(4)
+    trial.wait_for_balance()  # while partitions move, what has ended is committed later, and may run again
+    trial.producer.start_mix(count, pace=60)
+    with delayed_tasks(trial):
+        trial.wait_for_done(count // 3, 60)
+        fault = trial.nemesis.once(empty)
+    waiting = waiting_for_a_retry(trial, fault)
+    judge_but(trial, lambda: trial.only_in_redis(0.0, fault.over_at) | waiting)
+
+
+def waiting_for_a_retry(trial: Trial, fault: Fault) -> set[str]:
+    """Tasks whose first attempt had failed by then, and the second one not begun: Redis alone knew of them."""
+    runs = read_runs(trial.folder)
+    ended = {run.id for run in runs if run.attempt == 1 and run.ended_at and run.ended_at <= fault.over_at}
+    begun = {run.id for run in runs if run.attempt > 1 and run.begun_at <= fault.begun_at}
+    return {task_id for task_id in ended - begun if trial.producer.ledger.promises[task_id].name == "flaky"}
+
+
+@pytest.mark.soak
+def test_8_a_replica_without_the_last_two_seconds_takes_over(new_trial: NewTrial, form: Form) -> None:
+    count = form.tasks(3000, 1000)
+    lost_from = killed_at = 0.0
+
+    def fail_over(_: Random) -> str:
+        nonlocal lost_from, killed_at
+        lost_from = time.time()
+        trial.redis.stop_replication()
+        time.sleep(2.0)
+        trial.redis.fail_over()
+        killed_at = time.time()
+        return "the replica took over without the last 2 s"
+
+    trial = new_trial(options={"concurrency": 4})
+    trial.redis.start_replica()
+    trial.start_workers(4)
+    trial.producer.start_mix(count, pace=60)
+    with delayed_tasks(trial):
+        trial.wait_for_done(count // 3, 60)
+        fault = trial.nemesis.once(fail_over)
+        trial.wait_for_done(count // 2, 60)
+    verdict = judge_but(trial, lambda: trial.only_in_redis(lost_from, killed_at))
+    hold_recovery(trial, verdict, fault.over_at)
+    with trial.redis.connection() as redis:
+        tokens = [redis.hget(f"{trial.house.prefix}t:{task_id}", "token") for task_id in trial.producer.ledger.promises]
+    given = [token for token in tokens if token]
+    assert len(set(given)) == len(given), "a token was given twice"
