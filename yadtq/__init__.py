@@ -21,6 +21,9 @@ from yadtq.errors import (
     TaskNotFound,
     TaskNotSerializable,
     TaskTimeout,
+    WorkerError,
+    WorkerFailed,
+    WorkerNotFound,
     YadtqError,
 )
 
@@ -44,6 +47,9 @@ __all__ = [
     "TaskStatus",
     "TaskTimeout",
     "TaskWorker",
+    "WorkerError",
+    "WorkerFailed",
+    "WorkerNotFound",
     "YadtqError",
     "create_yadtq",
     "task",

@@ -9,7 +9,7 @@ import click
 from yadtq.commands.doctor import doctor
 from yadtq.commands.exits import EPILOG, Exit, exit_code
 from yadtq.commands.logs import quiet_kafka
-from yadtq.commands.moves import cancel, retry
+from yadtq.commands.moves import cancel, pause, resume, retry, shutdown
 from yadtq.commands.output import complain
 from yadtq.commands.show import show_task, show_tasks, show_workers
 from yadtq.commands.submit import submit
@@ -48,7 +48,10 @@ def main() -> None:
     quiet_kafka()
 
 
-for command in (up, worker, web, submit, show_task, show_tasks, show_workers, retry, cancel, doctor, user, token):
+for command in (
+    *(up, worker, web, submit, show_task, show_tasks, show_workers, retry, cancel),
+    *(pause, resume, shutdown, doctor, user, token),
+):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -13,6 +13,9 @@ YadtqError
 │   ├── BrokerUnavailable      Kafka cannot be reached
 │   └── ResultStoreUnavailable Redis cannot be reached, is full, or refused
 │       └── SubmitUncertain    the reply to a submit was lost; carries the id
+├── WorkerError
+│   ├── WorkerNotFound         no worker with this id or name is online
+│   └── WorkerFailed           a worker could not go on: its threads hang, or a part of it failed
 ├── InvalidQuery               a search that cannot be understood; says what is allowed
 ├── RejectedRecord             a record that cannot be trusted or read; carries the reason
 ├── EmbeddedError              an embedded server could not be started
@@ -90,6 +93,18 @@ class SubmitUncertain(ResultStoreUnavailable):
     def __init__(self, message: str, task_id: str, *, public: str = "") -> None:
         super().__init__(message, public=public)
         self.task_id = task_id
+
+
+class WorkerError(YadtqError):
+    """The base of errors about one worker."""
+
+
+class WorkerNotFound(WorkerError):
+    """No worker with this id or name is online, so none can be asked for anything."""
+
+
+class WorkerFailed(WorkerError):
+    """A worker has stopped because it could not go on; start it again."""
 
 
 class InvalidQuery(YadtqError):

@@ -104,3 +104,54 @@ def test_a_module_that_cannot_be_imported_ends_it_with_the_reason(tmp_path: Path
 def test_the_whole_traceback_is_shown_on_demand(tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("1 / 0\n")
     assert "Traceback" in yadtq(tmp_path, {}, "worker", "broken", "-v").stderr
+
+
+def test_processes_obey_the_command_line_and_stay_down_once_shut_down(
+    start: Start, project: Path, fresh_settings: Callable[..., dict[str, Any]]
+) -> None:
+    settings = fresh_settings(time_scale=0.1)
+    environment = as_environment(settings)
+    views = Views(create_yadtq(**settings)[1])
+    run = start(*YADTQ, "worker", "workercode", "-p", "2", cwd=project, environment=environment)
+    names = eventually(
+        lambda: found if len(found := [one.name for one in views.workers() if one.online]) == 2 else [], 30
+    )
+
+    assert yadtq(project, environment, "pause", *names).returncode == 0
+    eventually(lambda: all(worker.paused for worker in views.workers()), 10)
+    submitted = yadtq(project, environment, "submit", "add", "2", "3")
+    assert "paused" in yadtq(project, environment, "workers").stdout
+    assert yadtq(project, environment, "resume", *names).returncode == 0
+    task_id = submitted.stdout.strip()
+    eventually(lambda: views.result(task_id).result == 5, 20)
+
+    before = children(run.pid, "yadtq worker workercode")
+    assert yadtq(project, environment, "shutdown", names[0]).returncode == 0
+    run.says("was shut down and stays so")
+    eventually(lambda: len(children(run.pid, "yadtq worker workercode")) == 1, 10)
+    done = yadtq(project, environment, "shutdown", *names)
+    assert done.returncode == 1  # one of them is gone already, and that is said
+    assert f"no worker '{names[0]}' is online" in done.stderr
+    assert run.ends() == 0
+    assert all_gone(before)
+    assert "Traceback" not in run.output
+
+
+def test_a_worker_whose_threads_all_hang_ends_with_a_sentence_and_1(
+    start: Start, tmp_path: Path, fresh_settings: Callable[..., dict[str, Any]]
+) -> None:
+    (tmp_path / "deaf.py").write_text(
+        "import time\nfrom yadtq import task\n"
+        "@task(timeout=0.2, retries=0)\n"
+        "def hang():\n"
+        "    while True:\n"
+        "        try:\n            time.sleep(0.05)\n"
+        "        except Exception:\n            pass\n"
+    )
+    environment = as_environment(fresh_settings(grace=0.0, timeout_grace=0.2))
+    run = start(*YADTQ, "worker", "deaf", "-c", "1", cwd=tmp_path, environment=environment)
+    for _ in range(2):
+        yadtq(tmp_path, environment, "submit", "hang")
+    assert run.ends(timeout=40) == 1
+    assert "stopped: all its threads hang in tasks that passed their time limit; start it again" in run.lines[-1]
+    assert "Traceback" not in run.output

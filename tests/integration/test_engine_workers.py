@@ -124,7 +124,7 @@ def test_a_program_that_ends_without_closing_has_sent_what_it_submitted(open_hou
 def test_three_workers_of_one_process_share_broker_and_store(open_house: Open) -> None:
     house = open_house(partitions=12)
     workers = [house.worker({"add": add}, ready=0) for _ in range(3)]
-    eventually(lambda: [len(worker._assigned) for worker in workers] == [4, 4, 4], 20)
+    eventually(lambda: [len(worker._poller.assigned) for worker in workers] == [4, 4, 4], 20)
     results = house.ended(house.client.submit_many([("add", (n, 1)) for n in range(300)]))
     assert [result.result for result in results] == [n + 1 for n in range(300)]
     assert {result.worker for result in results} == {worker.name for worker in workers}

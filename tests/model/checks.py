@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from tests.model.reference import Model, Row
+from tests.model.reference import CONTROL_FOR, Model, Row
 from tests.model.world import Picture
 from yadtq.core.yadtq_task import LEGAL_MOVES, TERMINAL, TaskStatus
 
@@ -31,6 +31,9 @@ def check_against_model(picture: Picture, model: Model, now: int) -> None:
     assert set(picture.zsets.get("dead", {})) == model.dead
     held = {name[4:]: ids for name, ids in picture.sets.items() if name.startswith("run:")}
     assert held == {inc: ids for inc, ids in model.running.items() if ids}
+    for inc, waiting in model.asked.items():
+        fresh = {command: at for command, at in waiting.items() if at // 1000 > now - CONTROL_FOR + 100}
+        assert exact(picture, f"control:{inc}").items() >= fresh.items()
     kept = {name: ids for name, ids in picture.strings.items() if name.startswith("key:")}
     assert sorted(kept.values()) == sorted(task_id for task_id, _ in model.keys.values())
 

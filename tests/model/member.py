@@ -135,7 +135,7 @@ class Member:
         self.worker._pool.slots += [Slot() for _ in range(SLOTS)]  # without their threads
         step_by_step(self.worker._publisher)
         assert self.worker._connect()
-        self.consumer: Any = self.worker._consumer
+        self.consumer: Any = self.worker._poller.consumer
 
     def _work(self, _size: str) -> str:
         if self.how == "error":
@@ -159,10 +159,10 @@ class Member:
             self.busy.discard(part)
 
     def poll(self) -> None:
-        self.worker._poll_once()
+        self.worker._poller.step()
 
     def commit(self) -> None:
-        self.worker._commit()
+        self.worker._poller.commit()
 
     def claim(self) -> None:
         self.worker._claimer.step()

@@ -27,6 +27,8 @@ FAILED_TTL = 20_000_000
 TOMBSTONE_TTL = 30_000_000
 HAND_BACK_UNIT = 1000
 MOST_HAND_BACKS = 6
+CONTROL_FOR = 60_000  # a command waits so long for its worker
+MOST_CONTROLS = 100
 RECORD_GONE = "Kafka deleted its record unread: raise the retention"
 
 
@@ -88,6 +90,9 @@ class Model:
     online: dict[str, int] = field(default_factory=dict)  # the last beats of those who neither left nor died
     workers: dict[str, Worker] = field(default_factory=dict)
     dead: set[str] = field(default_factory=set)
+    asked: dict[str, dict[str, int]] = field(
+        default_factory=dict
+    )  # per incarnation, commands -> µs when, in their order
     born: int = 0  # when this data set began
     rates: Counter[str] = field(default_factory=Counter)  # what ended; w and r: by bucket of waiting and running time
 
@@ -173,6 +178,26 @@ class Model:
         row.envelope = row.reason = row.fp = row.expires = row.cancel = None
         row.history, row.whole_result = 0, False
         return "deleted"
+
+    def control(self, now: int, inc: str, command: str, number: int) -> str:
+        """``number`` is the one that the command was given."""
+        if inc not in self.online:
+            return "GONE"
+        waiting = self._still_asked(now, inc)
+        if len(waiting) >= MOST_CONTROLS and command not in waiting:
+            return "FULL"
+        assert all(number > earlier for earlier in waiting.values())
+        waiting.pop(command, None)
+        waiting[command] = number
+        return "OK"
+
+    def obeyed(self, inc: str, number: int) -> None:
+        self.asked[inc] = {command: at for command, at in self.asked.get(inc, {}).items() if at > number}
+
+    def _still_asked(self, now: int, inc: str) -> dict[str, int]:
+        waiting = self.asked.get(inc, {})
+        self.asked[inc] = {command: at for command, at in waiting.items() if at // 1000 >= now - CONTROL_FOR}
+        return self.asked[inc]
 
     # -- workers ---------------------------------------------------------------------------------------------
 
@@ -274,8 +299,8 @@ class Model:
             self._end(now, task_id, "failed", FAILED_TTL, "error", whole or alike("1"))
         return "OK"
 
-    def beat(self, now: int, inc: str, held: Iterable[str]) -> set[str] | None:
-        """The tasks to be stopped; None for one declared dead."""
+    def beat(self, now: int, inc: str, held: Iterable[str]) -> tuple[dict[str, int], set[str]] | None:
+        """The commands to be obeyed, and the tasks to be stopped; None for one declared dead."""
         if inc in self.dead:
             return None
         worker = self.workers.setdefault(inc, Worker())
@@ -293,7 +318,7 @@ class Model:
                     self._give_back(now, task_id)
             elif row.cancel is not None:
                 stopping.add(task_id)
-        return stopping
+        return self._still_asked(now, inc), stopping
 
     def release(self, now: int, inc: str, held: Iterable[tuple[str, str]], leave: bool) -> None:
         for task_id, token in held:
@@ -439,6 +464,9 @@ class Model:
             worker.beat -= span
             worker.series -= span
             worker.gone_at -= span
+        self.asked = {
+            inc: {command: at - span * 1000 for command, at in waiting.items()} for inc, waiting in self.asked.items()
+        }
         self.workers = {inc: worker for inc, worker in self.workers.items() if worker.gone_at > now}
         self.online = {inc: beat - span for inc, beat in self.online.items()}
         self.born -= span

@@ -337,14 +337,39 @@ class Moves(RuleBasedStateMachine):
     def new_worker(self) -> None:
         self._beat(f"w{next(self.numbers)}")
 
-    def _beat(self, inc: str, *, holds: bool = True) -> None:
+    def _beat(self, inc: str, *, holds: bool = True, heard: int = 0) -> dict[str, int]:
+        """The commands that the answer brings, with their numbers."""
         held = [run.token for run in self.runs if run.inc == inc and holds]
-        answer, *others = [item.decode() for item in self.world.beat(inc, "{}", "{}", held).items]
+        answer, *others = self.world.beat(inc, "{}", "{}", held, heard=heard).items
+        self.model.obeyed(inc, heard)
         expected = self.model.beat(self.now, inc, held)
         if expected is None:
-            assert (answer, others) == ("FENCED", [])
-        else:
-            assert (answer, others[0], set(others[1:])) == ("OK", "", expected)
+            assert (answer, others) == (b"FENCED", [])
+            return {}
+        commands = {others[0][i].decode(): int(others[0][i + 1]) for i in range(0, len(others[0]), 2)}
+        assert (answer, commands, {item.decode() for item in others[1:]}) == (b"OK", *expected)
+        assert list(commands) == list(expected[0]), "they come in the order in which they were asked"
+        return commands
+
+    @precondition(lambda self: self.model.workers)
+    @rule(who=PICK, command=st.sampled_from(["pause", "resume", "shutdown", "detach:t1"]))
+    def control(self, who: int, command: str) -> None:
+        """A person asks something of any worker, also of one that is gone."""
+        incs = sorted({*self.model.workers, *self.model.dead, "w0"})
+        inc = incs[who % len(incs)]
+        answer = self.world.control(inc, command)
+        number = int(self.world.plain.zscore(self.world.key("control:", inc), command) or 0)
+        assert answer == self.model.control(self.now, inc, command, number)
+
+    @precondition(lambda self: any(self.model.asked.values()))
+    @rule(who=PICK, share=st.integers(0, 4))
+    def obey(self, who: int, share: int) -> None:
+        """A worker obeys some of what it was asked, and says so with its next beat."""
+        incs = sorted(inc for inc, waiting in self.model.asked.items() if waiting)
+        inc = incs[who % len(incs)]
+        numbers = list(self._beat(inc).values())
+        if numbers[:share]:
+            self._beat(inc, heard=numbers[:share][-1])
 
     @precondition(lambda self: self.incs)
     @rule(who=PICK, pick=PICK, leaves=st.booleans())

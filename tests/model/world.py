@@ -38,7 +38,7 @@ for _, key in ipairs(redis.call('KEYS', prefix .. '*')) do
       if value then redis.call('HSET', key, field, text(value - span)) end
     end
   elseif kind == 'zset' and name ~= 'upd' then
-    local unit = (string.sub(name, 1, 6) == 'index:' or string.sub(name, 1, 5) == 'group') and 1000 or 1
+    local unit = (string.sub(name, 1, 6) == 'index:' or string.sub(name, 1, 5) == 'group' or string.sub(name, 1, 8) == 'control:') and 1000 or 1
     local entries = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
     for i = 1, #entries, 2 do redis.call('ZADD', key, text(entries[i + 1] - span * unit), entries[i]) end
   elseif name == 'epoch' then

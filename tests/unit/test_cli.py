@@ -31,7 +31,23 @@ from yadtq.commands.servers import Servers
 from yadtq.core.yadtq_views import TaskPage
 from yadtq.errors import EmbeddedError
 
-COMMANDS = ["up", "worker", "web", "submit", "task", "tasks", "workers", "retry", "cancel", "doctor", "user", "token"]
+COMMANDS = [
+    "up",
+    "worker",
+    "web",
+    "submit",
+    "task",
+    "tasks",
+    "workers",
+    "retry",
+    "cancel",
+    "pause",
+    "resume",
+    "shutdown",
+    "doctor",
+    "user",
+    "token",
+]
 HOSTILE = "[red]x[/red]\x1b[2J\u202e"
 Run = Callable[..., Result]
 

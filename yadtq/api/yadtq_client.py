@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from yadtq.api.yadtq_fleet import FleetSteering
 from yadtq.api.yadtq_steering import BATCH, TaskSteering
 from yadtq.core.yadtq_broker import Broker, Record
 from yadtq.core.yadtq_codec import arguments_json, preview
@@ -26,7 +27,7 @@ def new_id() -> str:
     return os.urandom(12).hex()
 
 
-class TaskClient(TaskSteering):
+class TaskClient(TaskSteering, FleetSteering):
     """Submits tasks and reads their results; thread-safe. Close it, or use it as a context manager."""
 
     def __init__(self, broker: Broker, result_store: ResultStore) -> None:

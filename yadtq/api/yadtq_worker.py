@@ -1,6 +1,6 @@
-"""The worker: the poll loop, and the wiring of what claims, runs, finishes, beats and keeps house beside it.
+"""The worker: its start and its end, and the wiring of what polls, claims, runs, finishes, beats and keeps house.
 
-Threads of one worker: this loop (sole user of the Kafka consumer), claimer, pool, finisher, heartbeat, keeper.
+Threads of one worker: the poll loop (sole user of the Kafka consumer), claimer, pool, finisher, heartbeat, keeper.
 In the process pool each thread of the pool has a child process that runs its tasks.
 """
 
@@ -19,8 +19,9 @@ from yadtq import _version
 from yadtq.api import yadtq_child
 from yadtq.api.yadtq_registry import Handlers, build_functions, describe_function
 from yadtq.config import POOLS
-from yadtq.core.yadtq_broker import Broker, TaskConsumer
+from yadtq.core.yadtq_broker import Broker
 from yadtq.core.yadtq_claimer import Claimer
+from yadtq.core.yadtq_control import Control
 from yadtq.core.yadtq_delivery import Delivery
 from yadtq.core.yadtq_execution import ChildExecutor, Executor, TaskFunction
 from yadtq.core.yadtq_finisher import Finisher
@@ -29,6 +30,7 @@ from yadtq.core.yadtq_intake import Intake
 from yadtq.core.yadtq_keeper import Keeper
 from yadtq.core.yadtq_lease import Lease
 from yadtq.core.yadtq_outage import OutageLog
+from yadtq.core.yadtq_polling import Poller
 from yadtq.core.yadtq_pools import Pool, ThreadPool
 from yadtq.core.yadtq_processes import ProcessPool
 from yadtq.core.yadtq_publisher import Publisher
@@ -36,12 +38,11 @@ from yadtq.core.yadtq_recovery import Recovery
 from yadtq.core.yadtq_result_db import ResultStore
 from yadtq.core.yadtq_task import check_name
 from yadtq.core.yadtq_watch import Watch
-from yadtq.errors import BrokerUnavailable, ConfigError, ResultStoreUnavailable
+from yadtq.errors import BrokerUnavailable, ConfigError, ResultStoreUnavailable, WorkerFailed
 
 logger = logging.getLogger(__name__)
 
-POLL_FOR = 0.05  # seconds one poll waits for records
-COMMIT_EVERY = 0.5  # seconds
+KEEP_PARTITIONS = 60.0  # seconds a paused worker keeps its partitions from the others
 
 
 class TaskWorker:
@@ -83,11 +84,7 @@ class TaskWorker:
         self._queue_of = {broker.topic_of(queue): queue for queue in (queues or settings.queues)}
         self._stop = threading.Event()
         self._abort = threading.Event()
-        self._rewind = threading.Event()
-        self._started = threading.Event()
-        self._assigned: set[tuple[str, int]] = set()
-        self._consumer: TaskConsumer | None = None
-        self._held_off = False  # paused because the buffer is full
+        self._broken = ""  # why the worker cannot go on
         self._thread: threading.Thread | None = None
         self._threads: list[threading.Thread] = []
         about = About(
@@ -115,8 +112,7 @@ class TaskWorker:
         def give_up(delivery: Delivery) -> None:
             executor.give_up(delivery)
             if not self._pool.capacity:
-                logger.error("worker %s stops: all its threads hang in tasks that passed their time limit", self.name)
-                self._stop.set()
+                self._break("all its threads hang in tasks that passed their time limit")
 
         return ThreadPool(slots, executor.execute, give_up, settings.timeout_grace)
 
@@ -127,14 +123,20 @@ class TaskWorker:
             store,
             broker,
             self.name,
-            self._rewind.set,
+            lambda: self._poller.rewind.set(),  # noqa: PLW0108 -- made later
             lambda delivery: self._finisher.put(delivery),  # noqa: PLW0108 -- made later
         )
         self._lease = Lease(self._intake.settle, self._recovery.new_era)
         self._claimer = Claimer(store, broker, self._intake, self._lease, self._pool, self.name, self._recovery.fenced)
         self._finisher = Finisher(store, self._lease, self.name, self._made_room)
         self._publisher = Publisher(broker, store)
-        self._heartbeat = Heartbeat(store, self._lease, self._pool, about, self._state, self._recovery.fenced)
+        self._control = Control(self._claimer, self._intake, self._lease, self.name, self._stop)
+        self._poller = Poller(
+            broker, list(self._queue_of), self._intake, self._lease, self.name, self._stop, self._gives_way
+        )
+        self._heartbeat = Heartbeat(
+            store, self._lease, self._pool, about, self._state, self._recovery.fenced, self._control.obey
+        )
         self._keeper = Keeper(store, broker, self._lease, self._publisher)
         self._watch = Watch(store, broker, lambda: self._claimer.rejected)
         self._recovery.lease, self._recovery.heartbeat = self._lease, self._heartbeat
@@ -150,7 +152,7 @@ class TaskWorker:
 
     def _state(self) -> dict[str, Any]:
         partitions: dict[str, list[int]] = {}
-        for topic, partition in sorted(self._assigned):
+        for topic, partition in sorted(self._poller.assigned):
             partitions.setdefault(topic, []).append(partition)
         return {
             "partitions": partitions,
@@ -158,7 +160,17 @@ class TaskWorker:
             "failed": self._finisher.failed,
             "kafka": self._broker.outage.sentence,
             "stopping": self._stop.is_set(),
+            "paused": round(self._claimer.paused_for, 3),
         }
+
+    def _gives_way(self) -> bool:
+        return self._claimer.paused_for > KEEP_PARTITIONS * self._store.settings.time_scale
+
+    def _break(self, why: str) -> None:
+        """Stop, since the worker cannot go on; its ``run`` raises."""
+        logger.error("worker %s stops: %s", self.name, why)
+        self._broken = why
+        self._stop.set()
 
     # -- starting and stopping ------------------------------------------------------------------------
 
@@ -167,6 +179,7 @@ class TaskWorker:
 
         Raises:
             ConfigError: the process pool's children cannot load the task functions.
+            WorkerFailed: it cannot go on: all its threads hang, or a part of it failed.
         """
         self._refuse_in_child()
         in_main = threading.current_thread() is threading.main_thread()
@@ -180,6 +193,8 @@ class TaskWorker:
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
+        if self._broken:
+            raise WorkerFailed(f"worker {self.name} stopped: {self._broken}; start it again")
 
     def start(self) -> TaskWorker:
         """Work in a thread of its own; returns at once, see :meth:`wait_ready`. Starting twice starts once.
@@ -198,7 +213,7 @@ class TaskWorker:
 
     def wait_ready(self, timeout: float | None = None) -> bool:
         """Wait until the worker has partitions to take tasks from; False when ``timeout`` seconds pass before."""
-        return self._started.wait(timeout)
+        return self._poller.ready.wait(timeout)
 
     def stop(self, *, wait: bool = True) -> None:
         """Claim no more, let running tasks finish within the grace time, hand the rest back. Stopping twice is fine."""
@@ -236,7 +251,7 @@ class TaskWorker:
                 return
             self._pool.wait_ready(self._stop.is_set)
             self._start_threads()
-            self._poll_until(self._stop.is_set)
+            self._poller.poll_until(self._stop.is_set)
             self._drain()
         finally:
             self._shut_down()
@@ -251,8 +266,7 @@ class TaskWorker:
                     sent_at = time.monotonic()
                     self._lease.believe(self._store.beat(self._lease.inc, *self._heartbeat.message()), sent_at)
                     redis_log.up()
-                self._consumer = self._broker.open_consumer(list(self._queue_of), self._intake)
-                self._broker.outage.up()
+                self._poller.join()
                 return True
             except ResultStoreUnavailable as error:
                 redis_log.down(str(error))
@@ -275,73 +289,8 @@ class TaskWorker:
         try:
             loop()
         except Exception:
-            logger.exception("worker %s stops: one of its threads failed", self.name)
-            self._stop.set()
-
-    def _poll_until(self, over: Callable[[], bool]) -> None:
-        next_commit = time.monotonic() + COMMIT_EVERY
-        while not over():
-            try:
-                self._poll_once()
-            except BrokerUnavailable as error:
-                self._broker.outage.down(str(error))
-                self._stop.wait(0.5)
-            if time.monotonic() >= next_commit:
-                next_commit = time.monotonic() + COMMIT_EVERY
-                self._commit()
-
-    def _poll_once(self) -> None:
-        consumer, intake = self._consumer, self._intake
-        assert consumer is not None
-        if self._rewind.is_set():
-            self._rewind.clear()
-            self._go_back(consumer)
-        full = not intake.room.is_set()
-        if full:  # stay a member of the group, take nothing
-            consumer.pause(consumer.assignment())
-        elif self._held_off:
-            consumer.resume(consumer.assignment() - intake.paused)
-        self._held_off = full
-        losses = intake.losses
-        batches = consumer.poll(0 if full else POLL_FOR)
-        self._follow_assignment(consumer)
-        for position, records in batches.items():
-            if not intake.add(position, records, losses):
-                self._rewind.set()
-        consumer.pause(intake.to_pause())
-        consumer.resume(intake.to_resume())
-        if full:
-            intake.room.wait(POLL_FOR)
-
-    def _go_back(self, consumer: TaskConsumer) -> None:
-        """Drop what is buffered and read it again; no commit may come between the two."""
-        self._intake.reset()
-        try:
-            consumer.rewind()
-        except BrokerUnavailable:
-            self._rewind.set()
-            raise
-        consumer.resume(consumer.assignment())
-
-    def _follow_assignment(self, consumer: TaskConsumer) -> None:
-        assigned = consumer.assignment()
-        if assigned != self._assigned:
-            gained, dropped = len(assigned - self._assigned), len(self._assigned - assigned)
-            logger.info("worker %s has %d partitions (%d new, %d given up)", self.name, len(assigned), gained, dropped)
-            self._assigned = assigned
-            self._intake.keep_only(assigned)
-            self._broker.outage.up()
-            if assigned:
-                self._started.set()
-
-    def _commit(self) -> None:
-        consumer, intake = self._consumer, self._intake
-        assert consumer is not None
-        for delivery in intake.detach(list(self._lease.held.values())):
-            logger.info("task %s runs long; its partition goes on without it", delivery.task and delivery.task.id)
-        offsets = intake.commits()
-        if offsets and not self._rewind.is_set():
-            consumer.commit(offsets, intake.committed)
+            logger.exception("a thread of worker %s failed", self.name)
+            self._break("one of its threads failed")
 
     # -- the end ----------------------------------------------------------------------------------------
 
@@ -352,7 +301,7 @@ class TaskWorker:
         unbegun = self._pool.waiting()
         if unbegun:
             self._hand_back(unbegun)
-        self._poll_until(lambda: self._abort.is_set() or time.monotonic() > deadline or not self._lease.held)
+        self._poller.poll_until(lambda: self._abort.is_set() or time.monotonic() > deadline or not self._lease.held)
         if self._lease.held:
             logger.warning(
                 "worker %s hands back %d tasks that did not finish in time", self.name, len(self._lease.held)
@@ -376,8 +325,10 @@ class TaskWorker:
         if self._abort.is_set() or not self._lease.unsettled:
             return
         deadline = min(latest, time.monotonic() + 3.0)
-        self._poll_until(lambda: self._abort.is_set() or not self._lease.unsettled or time.monotonic() > deadline)
-        self._commit()
+        self._poller.poll_until(
+            lambda: self._abort.is_set() or not self._lease.unsettled or time.monotonic() > deadline
+        )
+        self._poller.commit()
 
     def _shut_down(self) -> None:
         """Parts that claim and run first, then those that write down, then the connections."""
@@ -402,8 +353,7 @@ class TaskWorker:
         except ResultStoreUnavailable as error:
             logger.warning("%s; the worker's page shows it as offline", error)
         try:
-            if self._consumer is not None:
-                self._consumer.close()
+            self._poller.leave()
         except BrokerUnavailable as error:
             logger.warning("%s; others take over after the session timeout", error)
 

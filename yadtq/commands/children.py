@@ -48,13 +48,17 @@ class Child:
         environment: Mapping[str, str],
         say: Callable[[str], None],
         log: Path | None = None,
+        *,
+        may_end: bool = False,
     ) -> None:
         self.name = name
+        self.over = False  # it has ended by itself, as it may: with 0, as somebody wanted
         self.exit_code: int | None = None  # of the last process that ended by itself
         self._command = list(command)
         self._environment = _merged(os.environ, environment)
         self._say = say
         self._log = log  # where its output goes; without one, where ours goes
+        self._may_end = may_end  # it stays ended where it ended with 0
         self._process: subprocess.Popen[bytes] | None = None
         self._started = 0.0
         self._pause = 0.0
@@ -83,13 +87,17 @@ class Child:
         """Notice a death, and start again once the pause is over."""
         now = time.monotonic()
         if self._process is None:
-            if now >= self._resume_at:
+            if now >= self._resume_at and not self.over:
                 self.start()
             return
         code = self._process.poll()
         if code is None:
             return
         self.exit_code, self._process = code, None
+        if code == 0 and self._may_end:
+            self.over = True
+            self._say(f"{self.name} was shut down and stays so")
+            return
         calm = now - self._started > _CALM
         self._pause = _FIRST_PAUSE if calm or not self._pause else min(self._pause * 2, _LONGEST_PAUSE)
         self._resume_at = now + self._pause

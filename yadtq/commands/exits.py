@@ -22,7 +22,8 @@ EPILOG = """\b
 Exit codes:
   0    done
   1    the answer is no: the task failed or is unknown, its state does not
-       allow the move, a check of doctor failed, a server did not start
+       allow the move, a check of doctor failed, a server did not start, a
+       worker could not go on
   2    the command line or a setting is wrong
   3    Kafka or Redis cannot be reached
   4    submit --wait: the task has not ended in time, and goes on

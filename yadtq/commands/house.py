@@ -145,11 +145,11 @@ class House:
         web = command_line("web", "--host", WEB_HOST, "--port", self.url.rpartition(":")[2])
         self._web = [self._child("dashboard", web, YADTQ_SECRET_KEY=own["secret_key"])]
         work = command_line("worker", self._plan.tasks)
-        self._workers = [self._child(f"worker-{n}", work) for n in range(1, self._plan.workers + 1)]
+        self._workers = [self._child(f"worker-{n}", work, may_end=True) for n in range(1, self._plan.workers + 1)]
 
-    def _child(self, name: str, command: list[str], **more: str) -> Child:
+    def _child(self, name: str, command: list[str], *, may_end: bool = False, **more: str) -> Child:
         log = None if self._plan.verbose else _roomy(self._folder.path / "logs" / f"{name}.log")
-        return Child(name, command, {**self.variables, **more}, self._say, log)
+        return Child(name, command, {**self.variables, **more}, self._say, log, may_end=may_end)
 
     def _wait_for_web(self) -> None:
         (web,) = self._web

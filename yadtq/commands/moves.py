@@ -1,4 +1,4 @@
-"""``yadtq retry`` and ``yadtq cancel``: a person moves tasks."""
+"""``yadtq retry`` and ``cancel``: a person moves tasks. ``yadtq pause``, ``resume`` and ``shutdown``: asks workers."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 
 import click
 
-from yadtq import TaskClient, TaskStatus, create_yadtq
+from yadtq import TaskClient, create_yadtq
 from yadtq.commands import output
 from yadtq.commands.exits import Exit
 from yadtq.commands.servers import Servers, json_option, server_options
-from yadtq.errors import TaskError
+from yadtq.errors import TaskError, WorkerError
 
 
 @click.command()
@@ -20,7 +20,7 @@ from yadtq.errors import TaskError
 def retry(servers: Servers, task_ids: Sequence[str], as_json: bool) -> None:
     """Run failed, cancelled or expired tasks again, from their first attempt."""
     with TaskClient(*create_yadtq(**servers.explicit)) as client:
-        _move_each(task_ids, client.retry, as_json)
+        _move_each(task_ids, lambda task_id: client.retry(task_id).value, as_json)
 
 
 @click.command()
@@ -30,33 +30,63 @@ def retry(servers: Servers, task_ids: Sequence[str], as_json: bool) -> None:
 def cancel(servers: Servers, task_ids: Sequence[str], as_json: bool) -> None:
     """Cancel tasks; a running one is asked to stop."""
     with TaskClient(*create_yadtq(**servers.explicit)) as client:
-        _move_each(task_ids, client.cancel, as_json)
+        _move_each(task_ids, lambda task_id: client.cancel(task_id).value, as_json)
 
 
-def _move_each(task_ids: Sequence[str], move: Callable[[str], TaskStatus], as_json: bool) -> None:
-    """Move every task that can be; the others are named, and the command ends with 1."""
+@click.command()
+@click.argument("workers", metavar="WORKER...", nargs=-1, required=True)
+@json_option
+@server_options
+def pause(servers: Servers, workers: Sequence[str], as_json: bool) -> None:
+    """Have workers, by id or name, take no new tasks; what runs goes on."""
+    with TaskClient(*create_yadtq(**servers.explicit)) as client:
+        _move_each(workers, lambda worker: client.pause_worker(worker) and "asked to pause", as_json)
+
+
+@click.command()
+@click.argument("workers", metavar="WORKER...", nargs=-1, required=True)
+@json_option
+@server_options
+def resume(servers: Servers, workers: Sequence[str], as_json: bool) -> None:
+    """Have paused workers, by id or name, take tasks again."""
+    with TaskClient(*create_yadtq(**servers.explicit)) as client:
+        _move_each(workers, lambda worker: client.resume_worker(worker) and "asked to resume", as_json)
+
+
+@click.command()
+@click.argument("workers", metavar="WORKER...", nargs=-1, required=True)
+@json_option
+@server_options
+def shutdown(servers: Servers, workers: Sequence[str], as_json: bool) -> None:
+    """End the processes of workers, by id or name; running tasks have the grace time."""
+    with TaskClient(*create_yadtq(**servers.explicit)) as client:
+        _move_each(workers, lambda worker: client.shut_down_worker(worker) and "asked to shut down", as_json)
+
+
+def _move_each(names: Sequence[str], move: Callable[[str], str], as_json: bool) -> None:
+    """Move every one that can be; the others are named, and the command ends with 1."""
     moved: dict[str, str] = {}
     refused: dict[str, str] = {}
-    for task_id in task_ids:
-        status, reason = _moved(move, task_id)
-        if status:
-            moved[task_id] = status
+    for name in names:
+        word, reason = _moved(move, name)
+        if word:
+            moved[name] = word
         else:
-            refused[task_id] = reason
+            refused[name] = reason
     if as_json:
         output.print_json({"moved": moved, "refused": refused})
     else:
-        for task_id, new in moved.items():
-            click.echo(f"{output.clean(task_id)} {new}")
+        for name, new in moved.items():
+            click.echo(f"{output.clean(name)} {new}")
         for reason in refused.values():
             output.complain(reason)
     if refused:
         click.get_current_context().exit(Exit.NO)
 
 
-def _moved(move: Callable[[str], TaskStatus], task_id: str) -> tuple[str, str]:
-    """The task's new status, or "" and why it has none."""
+def _moved(move: Callable[[str], str], name: str) -> tuple[str, str]:
+    """What became of it in a word, or "" and why nothing did."""
     try:
-        return move(task_id).value, ""
-    except TaskError as error:
+        return move(name), ""
+    except (TaskError, WorkerError) as error:
         return "", str(error)

@@ -92,6 +92,8 @@ def show_workers(servers: Servers, as_json: bool) -> None:
 def _worker_status(worker: WorkerInfo) -> Text:
     if worker.stopping and worker.online:
         return Text("stopping", style="yellow")
+    if worker.paused and worker.online:
+        return Text("paused", style="yellow")
     return Text("online", style="green") if worker.online else Text("offline", style="red")
 
 

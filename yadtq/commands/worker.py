@@ -54,7 +54,9 @@ def worker(
     for option, value in chosen.items():
         arguments += [f"--{option}", str(value)] if value is not None else []
     command = command_line("worker", *arguments)
-    children = [Child(f"worker {n}", command, servers.environment, log.warning) for n in range(1, processes + 1)]
+    children = [
+        Child(f"worker {n}", command, servers.environment, log.warning, may_end=True) for n in range(1, processes + 1)
+    ]
     _keep_alive(children, settings.grace + STOP_MARGIN)
 
 
@@ -73,12 +75,12 @@ def _run(servers: Servers, handlers: Handlers, chosen: dict[str, Any]) -> None:
 
 
 def _keep_alive(children: list[Child], grace: float) -> None:
-    """Run the children until a signal; one that says it can never start ends them all."""
+    """Run the children until a signal, or until all were shut down; one that says it can never start ends them all."""
     with signals_interrupt():
         try:
             for child in children:
                 child.start()
-            while True:
+            while not all(child.over for child in children):
                 time.sleep(TICK)
                 for child in children:
                     child.tend()

@@ -70,12 +70,28 @@ class Claimer:
         self._suspects: deque[Delivery] = deque()  # each needs the worker for itself
         self._alone: Delivery | None = None  # the suspect that last had it
         self._drain_until = 0.0
+        self._paused_at: float | None = None  # monotonic seconds
         self.pace = Pace()
         self.rejected = 0  # records put aside in the dead topic
 
     def wake(self) -> None:
         """There may be something to claim, or room for it."""
         self._wake.set()
+
+    def pause(self) -> None:
+        """Claim nothing until :meth:`resume`; what is claimed runs. Pausing twice is fine."""
+        if self._paused_at is None:
+            self._paused_at = time.monotonic()
+
+    def resume(self) -> None:
+        self._paused_at = None
+        self._wake.set()
+
+    @property
+    def paused_for(self) -> float:
+        """Seconds since it was paused; 0 where it is not."""
+        since = self._paused_at
+        return 0.0 if since is None else max(0.001, time.monotonic() - since)
 
     def stop(self) -> None:
         self._stop.set()
@@ -97,7 +113,7 @@ class Claimer:
 
     def _next_batch(self) -> list[Delivery]:
         self._wake.clear()
-        if self._runs_alone():
+        if self._paused_at is not None or self._runs_alone():
             return []
         if self._suspects:
             return self._next_suspect()

@@ -49,6 +49,7 @@ class Heartbeat:
         about: About,
         state: Callable[[], dict[str, Any]],
         fenced: Callable[[str], None],
+        obey: Callable[[str], None],
     ) -> None:
         self._store = store
         self._lease = lease
@@ -56,6 +57,8 @@ class Heartbeat:
         self._about = json.dumps(about.__dict__)
         self._state = state
         self._fenced = fenced
+        self._obey = obey  # given each command that people ask of this worker
+        self._heard: dict[str, int] = {}  # per incarnation and era, the number of the last command obeyed
         self._told: tuple[str, str | None] | None = None  # the incarnation and era that know about us
         self._every = BEAT_EVERY * store.settings.time_scale
         self._stop = threading.Event()
@@ -75,15 +78,29 @@ class Heartbeat:
                 return
 
     def beat(self) -> None:
-        """One beat, repeated until answered; raises Abandoned."""
+        """One beat, repeated until answered; what it brings is obeyed, and told by another one. Raises Abandoned."""
+        while self._beat_once():
+            pass
+
+    def _beat_once(self) -> bool:
+        """Whether it brought a command."""
         inc = self._lease.inc
         known = self._told == (inc, self._lease.era)
-        reply = self._lease.ask(lambda: self._store.beat(inc, *self.message(known=known)))
+        reply = self._lease.ask(lambda: self._store.beat(inc, *self.message(known=known), heard=self._heard_by(inc)))
         if reply.items[0] == b"FENCED":
             self._fenced(inc)
-            return
+            return False
         self._told = (inc, reply.era)
-        self._cancel({item.decode() for item in reply.items[2:]})
+        commands, *stopping = reply.items[1:]
+        self._cancel({item.decode() for item in stopping})
+        for command, number in zip(commands[::2], commands[1::2], strict=True):
+            self._obey(command.decode())
+            self._heard = {f"{inc} {reply.era}": int(number)}
+        return bool(commands)
+
+    def _heard_by(self, inc: str) -> int:
+        """Of another incarnation or another Redis nothing was heard yet."""
+        return self._heard.get(f"{inc} {self._lease.era}", 0)
 
     def message(self, *, known: bool = False) -> tuple[str, str, list[str]]:
         """What a beat carries: about ('' where it is known), state, tokens held."""

@@ -20,6 +20,7 @@ MAX_BUFFERED = 4000  # records of all partitions that wait for a claim
 MAX_BYTES = 32 * 1024 * 1024  # of those records
 DETACH_AFTER = 300.0  # seconds a claimed head may hold a partition back
 ASK_AGAIN = 2.0  # seconds between two claims of a record that another run holds
+LET_GO_FOR = 60.0  # seconds a person's wish to let go of a record is remembered
 
 
 class Intake(RebalanceHandler):
@@ -33,6 +34,7 @@ class Intake(RebalanceHandler):
         self._states: dict[Position, PartitionState] = {}
         self._deferred: list[tuple[float, int, Delivery]] = []  # heap by the time to ask again
         self._order = itertools.count()
+        self._unwanted: dict[str, float] = {}  # tasks a person wants let go of -> monotonic seconds until when
         self._buffered = 0
         self._bytes = 0
         self.losses = 0  # how often partitions have been taken away; to be noted before a poll
@@ -139,7 +141,15 @@ class Intake(RebalanceHandler):
     def may_let_go(self, delivery: Delivery, age: float) -> bool:
         """Whether a record that another run has held for ``age`` seconds, and does not need any more, is in the way here."""
         with self._lock:
-            return self._holds_back(delivery.state, age)
+            now = time.monotonic()
+            self._unwanted = {task_id: until for task_id, until in self._unwanted.items() if until > now}
+            unwanted = delivery.task is not None and delivery.task.id in self._unwanted
+            return unwanted or self._holds_back(delivery.state, age)
+
+    def let_go(self, task_id: str) -> None:
+        """A person wants the record of a task that runs elsewhere let go of as soon as that run does not need it."""
+        with self._lock:
+            self._unwanted[task_id] = time.monotonic() + LET_GO_FOR
 
     def _holds_back(self, state: PartitionState, age: float) -> bool:
         if age > self._detach_after:

@@ -44,7 +44,8 @@ KEYS: dict[str, str] = {
     "groups": "zset   fingerprints of failures -> µs of the newest one",
     "group:": "zset   the failed tasks of one fingerprint -> µs when they failed, by fingerprint",
     "run:": "set    the tasks an incarnation holds, by incarnation",
-    "worker:": "hash   one incarnation: beat, series, about, state, suspect, control, by incarnation",
+    "worker:": "hash   one incarnation: beat, series, about, state, suspect, by incarnation",
+    "control:": "zset   what people ask of an incarnation -> µs when, for a minute or until it has obeyed, by incarnation",
     "workers": "zset   incarnations -> ms of the last beat",
     "dead": "zset   incarnations declared dead -> ms",
     "left": "zset   incarnations that took leave -> ms, newest 200",
@@ -81,7 +82,7 @@ READ_TIMEOUT = 2.0  # seconds
 PATIENCE = 5.0  # seconds a client's call may take in all
 _FULL_PROOF = frozenset(
     {"pubd", "claim", "rebuild", "fin", "beat", "release", "reap", "due", "sweep", "audit", "requeue", "count"}
-    | {"cancel", "delete", "oldest", "reject"}
+    | {"cancel", "delete", "oldest", "reject", "control"}
 )
 
 T = TypeVar("T")

@@ -1,8 +1,9 @@
 -- One incarnation is alive. An unknown one that is not among the dead is registered.
 -- ARGV: incarnation, largest gap ms of an unbroken series, age ms after which an unheld task is released, tombstone ttl s,
 --       what the worker says of itself once (JSON, '' = unchanged), what changes with each beat (JSON),
---       fingerprints of the signing keys it knows (',' around each; '' = it takes unsigned tasks), then the tokens it holds
--- Reply: FENCED, or OK, the control word ('' = none), then the ids with a cancel request
+--       fingerprints of the signing keys it knows (',' around each; '' = it takes unsigned tasks), the number of the last
+--       command that it has obeyed, age ms after which a command is forgotten, then the tokens it holds
+-- Reply: FENCED, or OK, {command, its number, …} of those to obey, then the ids with a cancel request
 local inc = ARGV[1]
 if redis.call('ZSCORE', P .. 'dead', inc) then return {ERA, NOW, 'FENCED'} end
 local key = P .. 'worker:' .. inc
@@ -14,9 +15,12 @@ redis.call('EXPIRE', key, 3600)
 if ARGV[7] ~= '' then redis.call('SET', P .. 'signing', ARGV[7], 'EX', 3600) else redis.call('DEL', P .. 'signing') end
 redis.call('ZADD', P .. 'workers', NOW, inc)
 
+local asked = P .. 'control:' .. inc
+redis.call('ZREMRANGEBYSCORE', asked, '-inf', ARGV[8])
+redis.call('ZREMRANGEBYSCORE', asked, '-inf', '(' .. int((NOW - ARGV[9]) * 1000))
 local held = {}
-for i = 8, #ARGV do held[ARGV[i]] = true end
-local out = {ERA, NOW, 'OK', redis.call('HGET', key, 'control') or ''}
+for i = 10, #ARGV do held[ARGV[i]] = true end
+local out = {ERA, NOW, 'OK', redis.call('ZRANGE', asked, 0, -1, 'WITHSCORES')}
 for _, id in ipairs(redis.call('SMEMBERS', P .. 'run:' .. inc)) do
   local row = read_running(id)
   if row.status ~= 'processing' or row.inc ~= inc then

@@ -9,6 +9,9 @@ from typing import Any
 from yadtq.config import Settings
 from yadtq.core.yadtq_codec import key_fingerprint
 
+CONTROL_FOR = 60_000  # ms a command waits for its worker
+MOST_CONTROLS = 100  # commands that may wait for one worker
+
 
 @dataclass(frozen=True)
 class Reply:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from yadtq.core.moves.base import Moves, Reply, flat, seconds_to_ms
+from yadtq.core.moves.base import CONTROL_FOR, MOST_CONTROLS, Moves, Reply, flat, seconds_to_ms
 from yadtq.core.yadtq_codec import INLINE_LIMIT
 from yadtq.errors import ConfigError
 
@@ -91,6 +91,10 @@ class ClientMoves(Moves):
     def note(self, entries: Iterable[tuple[str, str]]) -> Reply:
         """Lines (id, JSON) for the histories of tasks that are there."""
         return self.run("note", *flat(entries))
+
+    def control(self, inc: str, command: str) -> str:
+        """Ask one worker to ``pause``, ``resume``, ``shutdown`` or ``detach:<task id>``; OK, GONE or FULL."""
+        return _words(self.run("control", inc, command, CONTROL_FOR, MOST_CONTROLS))[0]
 
     def oldest(self, among: int) -> Reply:
         """Since when tasks have waited, by queue; for the reads."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from yadtq.core.moves.base import Moves, Reply, flat, seconds_to_ms
+from yadtq.core.moves.base import CONTROL_FOR, Moves, Reply, flat, seconds_to_ms
 from yadtq.core.yadtq_codec import INLINE_LIMIT
 
 
@@ -44,7 +44,8 @@ class WorkerMoves(Moves):
             "fin", inc, self._result_ttl, self._failed_ttl, self._tombstone_ttl, INLINE_LIMIT, unit, *flat(runs)
         )
 
-    def beat(self, inc: str, about: str, state: str, held: Iterable[str]) -> Reply:
+    def beat(self, inc: str, about: str, state: str, held: Iterable[str], *, heard: int = 0) -> Reply:
+        """One incarnation is alive; ``heard`` is the number of the last command that it has obeyed."""
         return self.run(
             "beat",
             inc,
@@ -54,6 +55,8 @@ class WorkerMoves(Moves):
             about,
             state,
             self._accepts,
+            heard,
+            CONTROL_FOR,
             *held,
         )
 

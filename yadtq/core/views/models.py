@@ -114,6 +114,8 @@ class WorkerInfo:
     kafka_trouble: str = ""  # why it cannot reach Kafka, as a sentence; '' while it can
     clock_skew: float = 0.0  # seconds its machine's clock was ahead of Redis' at its last beat
     stuck: int = 0  # threads lost to tasks that did not end when their time was over
+    paused: float = 0.0  # seconds it had claimed nothing because a person asked, at its last beat; 0 where it claims
+    asked: list[str] = field(default_factory=list)  # what people asked of it and it has not heard yet
     functions: list[FunctionInfo] = field(default_factory=list)
 
 

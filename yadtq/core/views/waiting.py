@@ -48,8 +48,10 @@ class WaitingReads(TaskReads, WorkerReads):
         if task.status is not TaskStatus.QUEUED:
             return []
         facts = self._about_publication(task)
-        facts += _about_workers(task, [worker for worker in self.workers() if worker.online])
+        online = [worker for worker in self.workers() if worker.online]
+        facts += _about_workers(task, online)
         if broker is not None and task.partition is not None and task.offset is not None:
+            facts += _about_partition(broker.topic_of(task.queue), task.partition, online)
             facts += _about_kafka(task.queue, task.partition, task.offset, broker)
         if task.lost >= 2:
             text = f"{task.lost} workers died running it, so it waits for a worker that can run it alone."
@@ -74,10 +76,22 @@ def _about_workers(task: TaskResult, online: list[WorkerInfo]) -> list[WaitingFa
     if not knowing:
         text = f"None of the {len(serving)} workers online for the queue {task.queue} knows the task {task.name}."
         return [WaitingFact("no_worker_for_task", text, count=len(serving))]
-    slots, running = sum(one.concurrency for one in knowing), sum(len(one.running) for one in knowing)
+    working = [worker for worker in knowing if not worker.paused]
+    if not working:
+        names = ", ".join(worker.name for worker in knowing[:3])
+        return [WaitingFact("paused", f"Every worker that knows it is paused: {names}.", count=len(knowing))]
+    slots, running = sum(one.concurrency for one in working), sum(len(one.running) for one in working)
     if running >= slots:
         return [WaitingFact("slots_busy", f"All {slots} slots of the workers that know it are busy.", count=slots)]
     return []
+
+
+def _about_partition(topic: str, partition: int, online: list[WorkerInfo]) -> list[WaitingFact]:
+    paused = next((one for one in online if one.paused and partition in one.partitions.get(topic, ())), None)
+    if paused is None:
+        return []
+    text = f"Its partition {partition} belongs to {paused.name}, which is paused; after a minute others take it over."
+    return [WaitingFact("partition_paused", text)]
 
 
 def _about_kafka(queue: str, partition: int, offset: int, broker: Broker) -> list[WaitingFact]:

@@ -34,15 +34,18 @@ class WorkerReads(Reads):
         for worker_id in ids:
             pipe.hgetall(self._store.key("worker:", worker_id))
             pipe.zscore(self._store.key("workers"), worker_id)
+            pipe.zrange(self._store.key("control:", worker_id), 0, -1)
         (seconds, micros), *rows = self._store.guard(pipe.execute)
         now = seconds + micros / 1e6
         return [
-            self._worker_info(worker_id, rows[2 * n], rows[2 * n + 1], now)
+            self._worker_info(worker_id, rows[3 * n], rows[3 * n + 1], rows[3 * n + 2], now)
             for n, worker_id in enumerate(ids)
-            if b"about" in rows[2 * n]
+            if b"about" in rows[3 * n]
         ]
 
-    def _worker_info(self, worker_id: str, row: dict[bytes, bytes], score: float | None, now: float) -> WorkerInfo:
+    def _worker_info(
+        self, worker_id: str, row: dict[bytes, bytes], score: float | None, asked: list[bytes], now: float
+    ) -> WorkerInfo:
         about, state = json.loads(row[b"about"]), json.loads(row.get(b"state", b"{}"))
         beat_at = int(row[b"beat"]) / 1000
         age = max(0.0, now - beat_at)
@@ -68,6 +71,8 @@ class WorkerReads(Reads):
             kafka_trouble=state.get("kafka", ""),
             clock_skew=state["clock"] - beat_at if "clock" in state else 0.0,
             stuck=state.get("stuck", 0),
+            paused=state.get("paused", 0.0),
+            asked=[command.decode() for command in asked],
             functions=[_function(entry, list(about["queues"])) for entry in about["functions"]],
         )
 
