@@ -14,6 +14,7 @@ from yadtq.errors import (
     BrokerUnavailable,
     ConfigError,
     IllegalMove,
+    InvalidQuery,
     PayloadTooLarge,
     RejectedRecord,
     ResultStoreUnavailable,
@@ -47,6 +48,7 @@ _STATUS: tuple[tuple[type[Exception], int], ...] = (
     (PayloadTooLarge, 413),
     (TaskError, 400),
     (ConfigError, 400),  # an option of the submit that cannot be used
+    (InvalidQuery, 400),
     (RejectedRecord, 409),  # a retry whose record in Kafka cannot be trusted
     (BrokerUnavailable, 503),
 )

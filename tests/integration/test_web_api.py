@@ -101,9 +101,9 @@ def test_figures(web: Web, client: FlaskClient) -> None:
     [
         ([], 400, "Send a JSON object"),
         ({"args": []}, 400, "Send a JSON object"),
-        ({"name": "add", "args": {}}, 400, "'args' must be of the kind list"),
+        ({"name": "add", "args": {}}, 400, "'args' must be an array"),
         ({"name": "add", "argument": 1}, 400, "There is no field 'argument'"),
-        ({"name": "add", "options": {"priority": 1}}, 400, "There is no option 'priority'"),
+        ({"name": "add", "options": {"priority": 1}}, 400, "There is no field 'options.priority'"),
         ({"name": "add", "options": {"delay": -1}}, 400, "0 or more"),
         ({"name": "a b"}, 400, "must be 1 to 128 of the characters"),
         ({"name": "add", "args": ["x" * 600_000]}, 413, "more than 524,288"),

@@ -1,0 +1,125 @@
+"""What the API answers, where it is not what the reads give as they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from webapp.alarms import Alarm
+from yadtq.core.yadtq_task import TaskResult
+from yadtq.core.yadtq_views import (
+    Action,
+    Attempt,
+    FailureGroup,
+    FunctionInfo,
+    Histogram,
+    MinuteStats,
+    QueueInfo,
+    Rate,
+    TaskDetail,
+    WaitingFact,
+    WorkerInfo,
+)
+
+
+@dataclass(frozen=True)
+class Task(TaskResult):
+    """Everything kept of one task. Arguments are null where only Kafka or nobody has them any more."""
+
+    args: list[Any] | None = None
+    kwargs: dict[str, Any] | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    history: list[Attempt] = field(default_factory=list)
+    actions: list[Action] = field(default_factory=list)
+    waiting: list[WaitingFact] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, detail: TaskDetail, waiting: list[WaitingFact]) -> Task:
+        return cls(
+            **vars(detail.result),
+            args=detail.args,
+            kwargs=detail.kwargs,
+            options=detail.options,
+            history=detail.history,
+            actions=detail.actions,
+            waiting=waiting,
+        )
+
+
+@dataclass(frozen=True)
+class WorkerList:
+    """The workers that beat within the last hour."""
+
+    items: list[WorkerInfo]
+
+
+@dataclass(frozen=True)
+class QueueList:
+    """The queues."""
+
+    items: list[QueueInfo]
+
+
+@dataclass(frozen=True)
+class FunctionList:
+    """The functions that online workers announce."""
+
+    items: list[FunctionInfo]
+
+
+@dataclass(frozen=True)
+class FailureList:
+    """Groups of failures that are alike, the newest first."""
+
+    items: list[FailureGroup]
+
+
+@dataclass(frozen=True)
+class Stats:
+    """Counts by state, the last hour by minute, what Kafka has not acknowledged, counters since the start, what is wrong now."""
+
+    counts: dict[str, int]
+    minutes: list[MinuteStats]
+    outbox: int
+    totals: dict[str, int]
+    alarms: list[Alarm]
+
+
+@dataclass(frozen=True)
+class Percentiles:
+    """Lengths of time in seconds, to 9.1 %; null where there are none."""
+
+    count: int
+    p50: float | None
+    p95: float | None
+    p99: float | None
+
+    @classmethod
+    def of(cls, histogram: Histogram) -> Percentiles:
+        return cls(histogram.total, *(histogram.percentile(share) for share in (0.5, 0.95, 0.99)))
+
+
+@dataclass(frozen=True)
+class RatePoint:
+    """What happened in one span of time, and how long its runs had waited and ran."""
+
+    start: int
+    seconds: int
+    success: int
+    failed: int
+    cancelled: int
+    expired: int
+    retried: int
+    waited: Percentiles
+    ran: Percentiles
+
+    @classmethod
+    def of(cls, rate: Rate) -> RatePoint:
+        return cls(**{**vars(rate), "waited": Percentiles.of(rate.waited), "ran": Percentiles.of(rate.ran)})
+
+
+@dataclass(frozen=True)
+class RateList:
+    """The points of a span, oldest first; the last one is still running."""
+
+    items: list[RatePoint]

@@ -1,0 +1,92 @@
+"""Many tasks at once: by their ids, or all that a search or a group of failures holds."""
+
+from __future__ import annotations
+
+import uuid
+
+from flask import g
+
+from webapp.api.answers import FailureList
+from webapp.api.operation import operation
+from webapp.api.tasks import PAGE
+from webapp.api.values import Value
+from webapp.audit import record
+from webapp.engine import engine
+from yadtq.api.yadtq_bulk import ACTIONS, BulkJob, BulkJobs
+from yadtq.api.yadtq_steering import BulkOutcome
+from yadtq.core.yadtq_views import TaskPage
+
+_ACTION = Value("string", "what to do", required=True, choices=ACTIONS)
+_KEY = Value("string", "a repeat with the same key answers the first job")
+
+
+@operation(
+    "POST",
+    "/tasks/bulk",
+    BulkOutcome,
+    body={"action": _ACTION, "ids": Value("array", "the tasks", required=True, least=1, most=1000)},
+)
+def bulk(action: str, ids: list[str]) -> BulkOutcome:
+    """Retry, cancel or delete tasks by their ids; tells which were refused, and why."""
+    client = engine().client
+    moves = {"retry": client.retry_many, "cancel": client.cancel_many, "delete": client.delete_many}
+    outcome = moves[action](ids, by=g.user)
+    record(f"bulk {action}", f"{len(ids)} tasks", f"{len(outcome.done)} done, {len(outcome.refused)} refused")
+    return outcome
+
+
+@operation(
+    "POST",
+    "/jobs",
+    BulkJob,
+    202,
+    body={"action": _ACTION, "q": Value("string", "the search; empty means all tasks", required=True), "key": _KEY},
+    location=("api.job", "job_id"),
+)
+def start_job(action: str, q: str, key: str | None) -> BulkJob:
+    """Begin to retry, cancel or delete all tasks a search finds now; nothing is done before the first step."""
+    return _start(action, q, key)
+
+
+@operation("GET", "/jobs/<job_id>", BulkJob)
+def job(job_id: str) -> BulkJob:
+    """How far a bulk job is."""
+    return _jobs().get(job_id)
+
+
+@operation("POST", "/jobs/<job_id>/step", BulkJob)
+def step_job(job_id: str) -> BulkJob:
+    """Do the next 200 tasks of a bulk job at most; repeat it until `finished_at` is set."""
+    was_finished = _jobs().get(job_id).finished
+    found = _jobs().step(job_id)
+    if found.finished and not was_finished:
+        record(f"bulk {found.action} done", found.query, f"{found.done} done, {found.failed} refused")
+    return found
+
+
+@operation("GET", "/failures", FailureList, query={"limit": Value("integer", "groups", default=20, least=1, most=200)})
+def failures(limit: int) -> FailureList:
+    """Failed tasks grouped by what went wrong, the groups with the newest failures first."""
+    return FailureList(engine().views.failure_groups(limit))
+
+
+@operation("GET", "/failures/<fingerprint>", TaskPage, query=PAGE)
+def failure(fingerprint: str, limit: int, cursor: str | None) -> TaskPage:
+    """A page of one group's tasks, the newest failure first."""
+    return engine().views.failed_of(fingerprint, cursor=cursor, limit=limit)
+
+
+@operation("POST", "/failures/<fingerprint>/replay", BulkJob, 202, body={"key": _KEY}, location=("api.job", "job_id"))
+def replay(fingerprint: str, key: str | None) -> BulkJob:
+    """Begin to retry a whole group of failures; `total` tells how many. Nothing is done before the first step."""
+    return _start("retry", f"group:{fingerprint}", key)
+
+
+def _start(action: str, q: str, key: str | None) -> BulkJob:
+    started = _jobs().start(q, action, by=g.user, form_key=key or uuid.uuid4().hex)
+    record(f"bulk {action}", q, f"job {started.id}, {started.total} tasks to look at")
+    return started
+
+
+def _jobs() -> BulkJobs:
+    return BulkJobs(engine().client, engine().store)

@@ -1,0 +1,70 @@
+"""What there is beside tasks: workers, queues, functions, figures, the audit log."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from flask import abort
+
+from webapp.api.answers import FunctionList, QueueList, RateList, RatePoint, Stats, WorkerList
+from webapp.api.operation import operation
+from webapp.api.tasks import PAGE
+from webapp.api.values import Value
+from webapp.engine import engine
+from yadtq.core.views.rates import SPANS
+from yadtq.core.yadtq_views import AuditPage, Span, WorkerInfo
+
+
+@operation("GET", "/workers", WorkerList)
+def workers() -> WorkerList:
+    """The workers that beat within the last hour, online ones first."""
+    return WorkerList(engine().views.workers())
+
+
+@operation("GET", "/workers/<worker_id>", WorkerInfo)
+def worker(worker_id: str) -> WorkerInfo:
+    """One worker."""
+    found = engine().views.worker(worker_id)
+    if found is None:
+        abort(404, "No worker with this id has sent a heartbeat in the last hour.")
+    return found
+
+
+@operation("GET", "/queues", QueueList)
+def queues() -> QueueList:
+    """The queues: what waits in them, what runs, and how long the oldest has waited."""
+    return QueueList(engine().views.queues())
+
+
+@operation("GET", "/functions", FunctionList)
+def functions() -> FunctionList:
+    """The functions that online workers announce, with their parameters."""
+    return FunctionList(engine().views.functions())
+
+
+@operation("GET", "/stats", Stats)
+def stats() -> Stats:
+    """Counts by state, the last hour by minute, the outbox, what went wrong since the start, and what is wrong now."""
+    views = engine().views
+    totals = views.totals()
+    return Stats(
+        counts={str(status): count for status, count in views.counts().items()},
+        minutes=views.throughput(60),
+        outbox=views.outbox_size(),
+        totals={name: totals.get(name, 0) for name in ("fenced", "rebuilt", "rejected")},
+        alarms=engine().alarms.current(),
+    )
+
+
+@operation(
+    "GET", "/rates", RateList, query={"span": Value("string", "how far back", default="1h", choices=tuple(SPANS))}
+)
+def rates(span: str) -> RateList:
+    """What ended over time, and how long it waited and ran: 60 minutes, 96 quarters of an hour or 168 hours."""
+    return RateList([RatePoint.of(rate) for rate in engine().views.rates(cast("Span", span))])
+
+
+@operation("GET", "/audit", AuditPage, query=PAGE)
+def audit(limit: int, cursor: str | None) -> AuditPage:
+    """A page of the audit log, newest first."""
+    return engine().views.audit(cursor, limit)
