@@ -77,6 +77,36 @@ document.addEventListener("change", (event) => {
   if (event.target.matches("[data-autosubmit]")) event.target.form.requestSubmit();
 });
 
+// ---- forms
+
+const blocked = new WeakSet();
+
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (!form.matches("[data-once]")) return;
+  if (blocked.has(form)) return event.preventDefault(); // a double click makes one task
+  blocked.add(form);
+});
+addEventListener("pageshow", () => $$("form[data-once]").forEach((form) => blocked.delete(form)));
+
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
+  event.target.closest("form[data-ctrl-enter]")?.requestSubmit();
+});
+
+document.addEventListener("input", (event) => {
+  const list = document.getElementById(event.target.dataset.filter ?? "");
+  if (list) filter(list, event.target.value.toLowerCase().split(/\s+/));
+});
+
+function filter(list, words) {
+  for (const item of list.children) {
+    const text = item.textContent.toLowerCase();
+    item.hidden = !words.every((word) => text.includes(word));
+  }
+  document.getElementById(`${list.id}-none`).hidden = [...list.children].some((item) => !item.hidden);
+}
+
 // ---- the count of failed tasks, in the menu and before the title
 
 const plainTitle = document.title.replace(/^\([\d,]+\) /, "");

@@ -18,8 +18,8 @@ if (toggle) {
 }
 
 const visible = (element) => element.checkVisibility({ visibilityProperty: true });
-const rows = () => $$("tr[data-row]").filter(visible);
-const current = () => document.activeElement?.closest("tr[data-row]");
+const rows = () => $$("[data-row]").filter(visible);
+const current = () => document.activeElement?.closest("[data-row]");
 const box = (row) => $(".tick input", row);
 
 function press(selector, within = document) {
@@ -56,7 +56,7 @@ function tickUpTo() {
 // With ticked rows the key means them, else the row that has the focus, else what the page is about.
 function act(key) {
   const button = `[data-key="${key}"]`;
-  if ($("tr[data-row] .tick :checked")) press(`.bulk ${button}`);
+  if ($("[data-row] .tick :checked")) press(`.bulk ${button}`);
   else if (current()) press(button, current());
   else if (!rows().length) press(button);
 }

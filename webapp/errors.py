@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import secrets
 from typing import TYPE_CHECKING
 
 from flask import render_template, request
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from flask import Flask
     from flask.typing import ResponseReturnValue
 
+log = logging.getLogger(__name__)
+
 _TITLES = {
     400: "That request cannot be used",
     403: "Not with your role",
@@ -38,7 +42,7 @@ _TITLES = {
 }
 _PLAIN = {"Content-Type": "text/plain; charset=utf-8"}
 _OUTDATED = "The form is older than your sign-in: go back, reload the page and send it again."
-_FAULT = "The fault is in the log. Workers are not touched by it; try again in a moment."
+_FAULT = "The log of the web has the details under {}. Workers are not touched by it; try again in a moment."
 _NO_REDIS = {"away": "Redis is down", "full": "Redis is full", "refused": "Redis cannot be used"}
 
 # How an error of the task queue reads in HTTP; the first class that fits counts.
@@ -77,7 +81,9 @@ def public_sentence(error: ServerError) -> str:
 
 def _http(error: HTTPException) -> ResponseReturnValue:
     if isinstance(error, InternalServerError):
-        return _answer(500, _FAULT)  # Flask has logged the traceback
+        fault = f"fault-{secrets.token_hex(4)}"
+        log.error("%s is the traceback above: %s %s", fault, request.method, request.path)  # Flask has written it
+        return _answer(500, _FAULT.format(fault))
     return _answer(error.code or 500, error.description or "")
 
 
@@ -93,7 +99,8 @@ def _refused(error: Exception) -> ResponseReturnValue:
 
 def _no_task(error: TaskNotFound) -> ResponseReturnValue:
     asked = (request.view_args or {}).get("task_id", "")
-    return _answer(404, f"{sentence(error)} Check the id, or look for it in the list.", f"No task {asked[:40]}")
+    title = f"There is no task {asked[:40]}"
+    return _answer(404, f"{sentence(error)} Check the id, or search for it.", title)
 
 
 def _redis_down(error: ResultStoreUnavailable) -> ResponseReturnValue:

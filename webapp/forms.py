@@ -1,23 +1,23 @@
-"""The submit form, made of a function's parameters: what is typed becomes values or errors by field."""
+"""The submit form as data: an input for each parameter of a function, the options, and what was typed into them."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
+
+from webapp.typed import EXTRA, InputError, Typed, as_text, read_object, typed
 
 if TYPE_CHECKING:
     from yadtq.core.yadtq_views import FunctionInfo, ParamInfo
 
-_OPTIONAL = re.compile(r"^Optional\[(.*)\]$|\s*\|\s*None\b|\bNone\s*\|\s*")
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d)?")
 _SECONDS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400}
-
-
-class InputError(Exception):
-    """What was typed cannot be used; the message stands beside the field."""
+_WIDE = 60  # characters of a signature in one line
 
 
 @dataclass
@@ -27,11 +27,12 @@ class Field:
     name: str  # of the input
     label: str
     hint: str = ""  # type and default, beside the label
-    kind: str = "text"  # text, number, check or json
+    kind: str = "text"  # text, number, date, check, choice or json
     required: bool = False
     text: str = ""  # as typed
     help: str = ""
     error: str = ""
+    choices: tuple[str, ...] = ()
 
 
 @dataclass
@@ -43,6 +44,10 @@ class Call:
     kwargs: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
 
+    def as_json(self) -> str:
+        """The arguments as :func:`read_json` takes them."""
+        return json.dumps({"args": self.args, "kwargs": self.kwargs}, indent=2, ensure_ascii=False)
+
 
 # ---- from the function to the fields
 
@@ -52,36 +57,56 @@ def argument_fields(function: FunctionInfo) -> list[Field]:
     return [_field(param) for param in function.params]
 
 
+def filled_fields(function: FunctionInfo, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Field] | None:
+    """The inputs holding these arguments; None where the function does not take them."""
+    left, named = list(args), dict(kwargs)
+    fields = argument_fields(function)
+    for param, one in zip(function.params, fields, strict=True):
+        how = _how(param)
+        if param.kind == "args":
+            one.text, left = (as_text(left, how) if left else ""), []
+        elif param.kind == "kwargs":
+            one.text, named = (as_text(named, how) if named else ""), {}
+        elif param.kind == "positional" and left:
+            one.text = as_text(left.pop(0), how)
+        elif param.name in named:
+            one.text = as_text(named.pop(param.name), how)
+    return None if left or named else fields
+
+
+def signature(function: FunctionInfo) -> str:
+    """How the function is defined, over several lines where one would be long."""
+    parts, starred = [], False
+    for param in function.params:
+        if param.kind == "keyword" and not starred:
+            parts.append("*")
+        starred = starred or param.kind in ("args", "keyword")
+        parts.append(_parameter(param))
+    name = function.name.rpartition(".")[2]
+    line = f"def {name}({', '.join(parts)})"
+    return line if len(line) <= _WIDE else f"def {name}(\n" + "".join(f"    {part},\n" for part in parts) + ")"
+
+
+def _parameter(param: ParamInfo) -> str:
+    text = {"args": "*", "kwargs": "**"}.get(param.kind, "") + param.name
+    if param.annotation:
+        text += f": {param.annotation}"
+    if param.required or param.kind in EXTRA:
+        return text
+    return text + (" = " if param.annotation else "=") + repr(param.default)
+
+
 def _field(param: ParamInfo) -> Field:
-    kind = _kind(param)
-    hint = param.annotation or ("any" if param.kind in ("positional", "keyword") else "")
-    if param.kind in ("args", "kwargs"):
-        return Field(f"a-{param.name}", param.name, "more, optional", "json", help=_EXTRA_HELP[param.kind])
-    hint += ", required" if param.required else f" = {json.dumps(param.default, ensure_ascii=False)}"
-    text = "" if param.required or param.default is None else _as_text(param.default, kind)
-    return Field(f"a-{param.name}", param.name, hint, kind, param.required, text)
+    how = _how(param)
+    if param.kind in EXTRA:
+        return Field(f"a-{param.name}", param.name, "more, optional", how.kind, help=how.help)
+    hint = (param.annotation or "any") + (", required" if param.required else f" = {param.default!r}")
+    text = "" if param.required else as_text(param.default, how)
+    return Field(f"a-{param.name}", param.name, hint, how.kind, param.required, text, how.help, choices=how.choices)
 
 
-_EXTRA_HELP = {"args": "A JSON list of further values.", "kwargs": "A JSON object of further named values."}
-
-
-def _kind(param: ParamInfo) -> str:
-    if param.kind in ("args", "kwargs"):
-        return "json"
-    base = _base(param.annotation)
-    return {"int": "number", "float": "number", "bool": "check", "str": "text", "": "text"}.get(base, "json")
-
-
-def _base(annotation: str) -> str:
-    """The annotation without its ``| None``."""
-    match = _OPTIONAL.match(annotation)
-    return match[1] if match and match[1] else _OPTIONAL.sub("", annotation).strip()
-
-
-def _as_text(value: Any, kind: str) -> str:
-    if kind == "check":
-        return "on" if value else ""
-    return value if isinstance(value, str) and kind == "text" else json.dumps(value, ensure_ascii=False)
+def _how(param: ParamInfo) -> Typed:
+    return EXTRA.get(param.kind) or typed(param.annotation)
 
 
 # ---- from what was typed to values
@@ -105,10 +130,8 @@ def read_arguments(function: FunctionInfo, form: Mapping[str, str], call: Call) 
 
 
 def _value(param: ParamInfo, one: Field) -> Any:
-    extra = param.kind in ("args", "kwargs")
-    read = _READERS.get(param.kind if extra else _base(param.annotation), _json)
     try:
-        return read(one.text)
+        return _how(param).read(one.text)
     except InputError as error:
         one.error = str(error)
         return None
@@ -126,95 +149,50 @@ def _place(call: Call, param: ParamInfo, value: Any, by_position: bool) -> bool:
     return by_position
 
 
-def _int(text: str) -> int:
+def json_field(text: str) -> Field:
+    """The one input of the raw mode."""
+    return Field("json", "Arguments", "JSON", "json", text=text, help='"args" by position, "kwargs" by name.')
+
+
+def read_json(one: Field, call: Call) -> None:
+    """Put ``{"args": […], "kwargs": {…}}`` into the call, or its error into the field."""
     try:
-        return int(text)
-    except ValueError:
-        raise InputError(f"“{text[:40]}” is not a whole number.") from None
-
-
-def _float(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise InputError(f"“{text[:40]}” is not a number.") from None
-
-
-def _json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise InputError(f"This is not JSON: {error}.") from None
-
-
-def _loose(text: str) -> Any:
-    """A parameter without a type: JSON where it looks like it, else the text itself."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        if text[:1] in '{["':
-            raise InputError("This begins like JSON, but is not.") from None
-        return text
-
-
-def _list(text: str) -> Any:
-    value = _json(text)
-    if not isinstance(value, list):
-        raise InputError("This must be a JSON list, such as [1, 2].")
-    return value
-
-
-def _object(text: str) -> Any:
-    value = _json(text)
-    if not isinstance(value, dict):
-        raise InputError('This must be a JSON object, such as {"a": 1}.')
-    return value
-
-
-_READERS: dict[str, Callable[[str], Any]] = {
-    "int": _int,
-    "float": _float,
-    "str": str,
-    "bool": lambda text: text == "on",
-    "list": _list,
-    "dict": _object,
-    "args": _list,
-    "kwargs": _object,
-    "": _loose,
-}
-
-
-def read_json(text: str, call: Call) -> str:
-    """Put ``{"args": […], "kwargs": {…}}`` into the call; the error, or nothing."""
-    try:
-        body = _object(text or "{}")
+        body = read_object(one.text or "{}")
     except InputError as error:
-        return str(error)
+        one.error = str(error)
+        return
     args, kwargs = body.get("args", []), body.get("kwargs", {})
     if set(body) - {"args", "kwargs"} or not isinstance(args, list) or not isinstance(kwargs, dict):
-        return 'It may hold "args", a list, and "kwargs", an object, and nothing else.'
+        one.error = 'It may hold "args", a list, and "kwargs", an object, and nothing else.'
+        return
     call.args, call.kwargs = args, kwargs
-    return ""
 
 
 # ---- options
 
 _OPTIONS = (
-    ("queue", "Queue", "text", "Empty: the function's own."),
-    ("delay", "Start in", "text", "Empty: at once. 90, 90 s, 15 min, 2 h, 1 d."),
-    ("retries", "Retries", "number", "Attempts after the first."),
-    ("timeout", "Time limit", "text", "Of one attempt, for example 5 min."),
-    ("expires", "Expires in", "text", "What has not started by then does not start."),
-    ("key", "Idempotency key", "text", "The same key again gives the first task."),
+    ("queue", "Queue", "text", "Workers take from the queues they are started with."),
+    ("delay", "Start in", "text", "Empty: at once. 90 s, 15 min, 2 h, or a time in UTC such as 2026-11-25 06:00."),
+    ("retries", "Retries", "number", "Attempts after the first. Empty: as the function says."),
+    ("timeout", "Time limit", "text", "Of one attempt, for example 5 min. Empty: as the function says."),
+    ("expires", "Expires in", "text", "What has not started by then does not start. Empty: never."),
+    ("key", "Idempotency key", "text", "A second task with the same key is not made; you get the first one."),
 )
 
 
-def option_fields(form: Mapping[str, str]) -> list[Field]:
-    """The inputs of the options, holding what was typed."""
+def option_fields(form: Mapping[str, str], queue: str = "") -> list[Field]:
+    """The inputs of the options, holding what was typed, or the queue that fits the function."""
     fields = [Field(f"o-{name}", label, kind=kind, help=text) for name, label, kind, text in _OPTIONS]
     for one in fields:
-        one.text = form.get(one.name, "").strip()
+        one.text = form.get(one.name, queue if one.name == "o-queue" else "").strip()
     return fields
+
+
+def queue_for(function: FunctionInfo | None) -> str:
+    """The queue a task of the function belongs in: the default one where its workers take from it."""
+    if function is None or not function.queues or "default" in function.queues:
+        return "default"
+    return function.queues[0]
 
 
 def read_options(form: Mapping[str, str], call: Call) -> list[Field]:
@@ -237,15 +215,29 @@ def _span(text: str) -> float:
     return float(match[1]) * _SECONDS[match[2] or ""]
 
 
+def _delay(text: str) -> float:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return _span(text)
+    distance = (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp() - time.time()
+    if distance < 0:
+        raise InputError("That time has passed.")
+    return distance
+
+
 def _count(text: str) -> int:
-    value = _int(text)
+    try:
+        value = int(text)
+    except ValueError:
+        raise InputError(f"“{text[:40]}” is not a whole number.") from None
     if value < 0:
         raise InputError("It cannot be below 0.")
     return value
 
 
 _OPTION_READERS: dict[str, Callable[[str], Any]] = {
-    "delay": _span,
+    "delay": _delay,
     "timeout": _span,
     "expires": _span,
     "retries": _count,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.helpers import House, eventually, new_settings
+from tests.helpers import House, new_settings
 from tests.integration.web_client import Web
 from yadtq import DoNotRetry
 from yadtq.embedded import EmbeddedKafka, EmbeddedRedis
@@ -88,46 +88,6 @@ def test_no_page_names_another_host_or_holds_inline_code(worked: tuple[Web, dict
         assert not re.search(r'(src|href|action)="(https?:)?//', text), path
         assert " style=" not in text, path
         assert not re.search(r"<script(?![^>]* src=)", text), path
-
-
-def test_the_form_fits_the_function_and_what_it_sends_arrives(worked: tuple[Web, dict[str, str]]) -> None:
-    web, _ = worked
-    client = web.signed_in("operator")
-    form = client.get("/submit?task=echo").text
-    data = {"csrf_token": web.csrf_token(client), "task": "echo"}
-
-    wrong = client.post("/submit", data={**data, "a-text": "", "a-count": "many", "o-delay": "soon"})
-    sent = client.post("/submit", data={**data, "a-text": "ab", "a-count": "2", "a-loud": "on"})
-
-    assert 'name="a-count"' in form
-    assert 'type="checkbox" id="a-loud"' in form
-    assert wrong.status_code == 422
-    for words in (
-        "It needs a value.",
-        "“many” is not a whole number.",
-        "not a length of time",
-        "3 fields need",
-    ):
-        assert words in wrong.text
-    assert sent.status_code == 303
-    task_id = sent.location.split("/")[2]
-    assert eventually(lambda: web.engine.client.get_result(task_id).result) == "ABAB"
-    assert "echo has succeeded" in client.get(sent.location).text
-
-
-def test_json_mode_sends_what_no_worker_knows_yet(web: Web) -> None:
-    client = web.signed_in("operator")
-    empty = client.get("/submit").text
-    data = {"csrf_token": web.csrf_token(client), "task": "later.task"}
-
-    broken = client.post("/submit", data={**data, "json": "{"})
-    sent = client.post("/submit", data={**data, "json": '{"args": [1], "kwargs": {"b": [2]}}'})
-
-    assert "No worker is online, so no function is known." in empty
-    assert "This is not JSON" in broken.text
-    task_id = sent.location.split("/")[2]
-    detail = web.engine.views.task(task_id)
-    assert (detail.args, detail.kwargs) == ([1], {"b": [2]})
 
 
 def test_lists_say_what_to_do_when_they_are_empty(web: Web) -> None:
