@@ -19,6 +19,7 @@ from webapp import (
     headers,
     health,
     menu,
+    metrics,
     sessions,
     sockets,
     submit,
@@ -83,5 +84,6 @@ def _wire(app: Flask, engine: Engine) -> None:
         bulk.pages,
         submit.pages,
         api.routes,
+        metrics.pages,
     ):
         app.register_blueprint(blueprint)

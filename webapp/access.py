@@ -24,6 +24,7 @@ ROLES = {
     "audit.index": "admin",
     "auth.logout": "viewer",
     "auth.theme": "viewer",
+    "metrics.metrics": "viewer",
     "sessions.index": "viewer",
     "sessions.end": "viewer",
     "sessions.end_all": "viewer",
@@ -80,6 +81,8 @@ PERSONAL = frozenset({"sessions.end", "sessions.end_all", "auth.logout", "auth.t
 
 READ_ONLY = "This dashboard is read-only: it shows everything and changes nothing (YADTQ_READ_ONLY)."
 
+TOKENS = frozenset({"api", "metrics"})  # blueprints that a bearer token opens
+
 _SAFE = ("GET", "HEAD", "OPTIONS")
 
 
@@ -115,7 +118,7 @@ def _gate() -> ResponseReturnValue | None:
 
 
 def _identify() -> None:
-    if request.blueprint == "api" and "Authorization" in request.headers:
+    if request.blueprint in TOKENS and "Authorization" in request.headers:
         g.user, g.role = _bearer(request.headers["Authorization"])
         return
     if request.blueprint == "api" and request.method not in _SAFE:
@@ -155,8 +158,10 @@ def _changes(needed: str) -> bool:
 
 
 def _ask_to_sign_in() -> ResponseReturnValue:
-    if request.blueprint == "api":
-        sentence = "Send `Authorization: Bearer TOKEN`; `yadtq up` writes a token to its env file."
+    if request.blueprint in TOKENS:
+        sentence = (
+            "Send `Authorization: Bearer TOKEN`; an admin makes one on the page API tokens, or by `yadtq token add`."
+        )
         return {"error": sentence}, 401, {"WWW-Authenticate": "Bearer"}
     if request.endpoint == "live.ws":
         abort(401)

@@ -116,7 +116,7 @@ def _redis_down(error: ResultStoreUnavailable) -> ResponseReturnValue:
 def _answer(
     status: int, sentence: str, title: str = "", task_id: str = "", *, redis_down: bool = False
 ) -> ResponseReturnValue:
-    if request.path.startswith("/api/"):
+    if request.path.startswith(("/api/", "/metrics")):
         return {"error": sentence} | ({"id": task_id} if task_id else {}), status
     title = title or _TITLES.get(status, "That did not work")
     return render_template("error.html", status=status, title=title, sentence=sentence, redis_down=redis_down), status

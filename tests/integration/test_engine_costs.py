@@ -15,7 +15,20 @@ from tests.helpers import Gate, House, eventually
 from yadtq import DoNotRetry, TaskCancelled
 
 # Without a time to live, and bounded: one key each, or one per status.
-LASTING = {"seq", "epoch", "upd", "totals", "backlog", "busy", "workers", "dead", "left", "groups", "open_minute"}
+LASTING = {
+    "seq",
+    "epoch",
+    "upd",
+    "totals",
+    "backlog",
+    "busy",
+    "workers",
+    "dead",
+    "left",
+    "groups",
+    "open_minute",
+    "ever",
+}
 GREETINGS = {b"HELLO", b"CLIENT", b"SELECT", b"INFO"}  # once a connection or server, whatever is done with it
 LASTING |= {f"index:{name}" for name in ("all", "success", "failed", "cancelled", "expired")}
 

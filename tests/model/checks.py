@@ -11,7 +11,7 @@ from yadtq.core.yadtq_task import LEGAL_MOVES, TERMINAL, TaskStatus
 WAITING = {"queued", "scheduled", "processing", "retrying"}
 NOT_TASKS = {  # keys of the whole data set; each is bounded by the tasks that wait or run, or by a number
     "outbox", "due", "workers", "dead", "left", "backlog", "busy", "totals", "seq", "upd", "epoch",
-    "groups", "open_minute",
+    "groups", "open_minute", "ever",
 }  # fmt: skip
 
 
@@ -45,9 +45,15 @@ def exact(picture: Picture, name: str) -> dict[str, int]:
 def rates(picture: Picture) -> dict[str, int]:
     """The sums of all hours, with the open minute, which is not yet in its hour."""
     sums: Counter[str] = Counter()
-    for name in [name for name in picture.hashes if name.startswith("hour:")] + [open_minute(picture)]:
-        sums.update({field: int(n) for field, n in picture.hashes.get(name, {}).items()})
+    for name in [name for name in picture.hashes if name.startswith("hour:")]:
+        sums.update(fields(picture, name))
+    assert sums == fields(picture, "ever"), "the sums since the start are not those of the hours"
+    sums.update(fields(picture, open_minute(picture)))
     return sums
+
+
+def fields(picture: Picture, name: str) -> dict[str, int]:
+    return {field: int(n) for field, n in picture.hashes.get(name, {}).items()}
 
 
 def open_minute(picture: Picture) -> str:

@@ -56,6 +56,7 @@ KEYS: dict[str, str] = {
     "minute:": "hash   success, failed, retried, fenced …, w<bucket> waiting and r<bucket> running times of a minute, by its start (s)",
     "quarter:": "hash   the same of a quarter of an hour, for 25 hours",
     "hour:": "hash   the same of an hour, for 8 days",
+    "ever": "hash   the same since the start, without the open minute",
     "seq": "string number of the last change",
     "upd": "zset   what changed (t:, w: and id) -> seq, newest 10,000",
     "signing": "string fingerprints of the signing keys the workers know; absent where they take unsigned tasks",

@@ -87,10 +87,11 @@ end
 
 local function fold(minute, into, seconds)
   for i = 1, #minute, 2 do redis.call('HINCRBY', into, minute[i], minute[i + 1]) end
-  redis.call('EXPIRE', into, seconds)
+  if seconds then redis.call('EXPIRE', into, seconds) end
 end
 
--- What is counted goes into the open minute. With the next one it is folded into its quarter of an hour and its hour, and
+-- What is counted goes into the open minute. With the next one it is folded into its quarter of an hour, its hour and the
+-- sums since the start, and
 -- begins to age; so a batch pays for one level only.
 local function flush_rates()
   if not (next(tallies) or next(waited) or next(ran)) then return end
@@ -100,6 +101,7 @@ local function flush_rates()
       local minute = redis.call('HGETALL', P .. 'minute:' .. int(open))
       fold(minute, P .. 'quarter:' .. int(open - open % 900), 90000) -- 25 hours
       fold(minute, P .. 'hour:' .. int(open - open % 3600), 691200) -- 8 days
+      fold(minute, P .. 'ever')
       redis.call('EXPIRE', P .. 'minute:' .. int(open), 90000)
     end
     redis.call('SET', P .. 'open_minute', int(start))
