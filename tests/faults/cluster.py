@@ -58,7 +58,8 @@ class KafkaCluster:
         """The index of the node that leads the controllers just now."""
         admin = KafkaAdminClient(bootstrap_servers=self.bootstrap)
         try:
-            return int(admin.describe_metadata_quorum()["leader_id"]) - 1
+            (topic,) = admin.describe_metadata_quorum()["topics"]
+            return int(topic["partitions"][0]["leader_id"]) - 1
         finally:
             admin.close()
 
