@@ -179,7 +179,7 @@ def test_a_killed_worker_and_a_killed_dashboard_come_back(house: Up) -> None:
 
         eventually(replaced, 30)
         assert len(children(house.run.pid, name)) == len(before)
-    assert "was killed by SIGKILL; it starts again in 1 s" in house.run.output
+    assert "was killed by SIGKILL (out of memory?); it starts again in 1 s" in house.run.output
 
 
 def test_killed_servers_come_back_on_their_ports(house: Up) -> None:

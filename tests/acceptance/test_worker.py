@@ -52,7 +52,7 @@ def test_two_processes_are_kept_alive_and_stopped_together(
     assert {worker.concurrency for worker in views.workers()} == {4}
 
     os.kill(min(before), signal.SIGKILL)
-    run.says("was killed by SIGKILL; it starts again in 1 s")
+    run.says("was killed by SIGKILL (out of memory?); it starts again in 1 s")
     eventually(lambda: children(run.pid, "yadtq worker workercode") - before, 30)
     done = yadtq(project, environment, "submit", "add", "2", "3", "--wait")
     assert (done.returncode, done.stdout) == (0, "5\n"), done.stderr

@@ -199,7 +199,7 @@ def test_an_unknown_task_is_handed_back(bench: Bench) -> None:
     [
         ("leave", (7,), "its process ended with exit code 7"),
         ("segfault", (), "its process was killed by SIGSEGV"),
-        ("die", (signal.SIGKILL,), "its process was killed by SIGKILL"),
+        ("die", (signal.SIGKILL,), "its process was killed by SIGKILL (out of memory?)"),
     ],
 )
 def test_a_task_that_kills_its_child_is_lost_and_its_neighbour_is_not(

@@ -257,4 +257,6 @@ class ProcessPool(Pool[R, ProcessSlot[R]]):
 
 def ending(code: int) -> str:
     """How a process ended, by its exit code."""
+    if code == -signal.SIGKILL:
+        return "was killed by SIGKILL (out of memory?)"
     return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
