@@ -213,7 +213,7 @@ function everySecond() {
   redraw();
   if (!live || paused || ended) return;
   if (socket?.readyState === WebSocket.OPEN && Date.now() - heard > 15000) socket.close(); // a dead line says nothing
-  const ages = page.view === "overview" || page.view === "workers"; // heartbeats also change by not coming
+  const ages = ["overview", "workers", "kafka"].includes(page.view); // heartbeats change by not coming, offsets without a word
   if (ages && socket && !document.hidden && Date.now() - lastRead > 10000) {
     lastRead = Date.now();
     reread();

@@ -18,6 +18,7 @@ from webapp import (
     errors,
     headers,
     health,
+    kafka,
     menu,
     metrics,
     sessions,
@@ -72,6 +73,7 @@ def _wire(app: Flask, engine: Engine) -> None:
     auth.init_app(app)
     sockets.init_app(app)
     bulk.init_app(app)
+    kafka.init_app(app)
     for blueprint in (
         health.pages,
         auth.pages,
@@ -82,6 +84,7 @@ def _wire(app: Flask, engine: Engine) -> None:
         views.pages,
         tasks.pages,
         bulk.pages,
+        kafka.pages,
         submit.pages,
         api.routes,
         metrics.pages,

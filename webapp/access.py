@@ -25,6 +25,8 @@ ROLES = {
     "auth.logout": "viewer",
     "auth.theme": "viewer",
     "metrics.metrics": "viewer",
+    "kafka.index": "viewer",
+    "kafka.detach": "operator",
     "sessions.index": "viewer",
     "sessions.end": "viewer",
     "sessions.end_all": "viewer",

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from webapp.alarms import Alarm
+    from webapp.kafka_watch import Head
     from yadtq.core.yadtq_views import FailureGroup, MinuteStats, QueueInfo, WorkerInfo
 
 _MOST_WORKERS = 3
@@ -40,9 +41,10 @@ def concerns(
     hour: Sequence[MinuteStats],
     groups: Sequence[FailureGroup],
     alarms: Sequence[Alarm],
+    held: Sequence[Head],
 ) -> list[Concern]:
     """All there is; alarms that stand on every page are not told again. ``hour`` is its minutes."""
-    found = [*_missing(workers, queues), *_unserved(workers, queues), *_spike(hour, groups)]
+    found = [*_missing(workers, queues), *_unserved(workers, queues), *_spike(hour, groups), *_held(held)]
     found += [Concern(one.level, "warn", one.title, one.text) for one in alarms if not one.everywhere]
     return sorted(found, key=lambda concern: concern.level)  # failed before warn
 
@@ -101,6 +103,24 @@ def _spike(hour: Sequence[MinuteStats], groups: Sequence[FailureGroup]) -> Itera
     most = f", most lately {groups[0].name}: {groups[0].error or groups[0].reason}" if groups else ""
     text = f"{number(recent)} tasks in {_RECENT} minutes, {usual}{most}"
     yield Concern("failed", "failed", "Failures are rising.", text, _search("", "failed"))
+
+
+def _held(held: Sequence[Head]) -> Iterator[Concern]:
+    """The partition that has waited longest by itself, the others in one line."""
+    for head in held[:1]:
+        topic, partition = head.place
+        yield Concern(
+            "warn",
+            "warn",
+            f"{topic}, partition {partition} is held back.",
+            f"It waits for {head.task.name}, running for {duration(head.age())} on {head.task.worker};"
+            f" {number(head.behind)} {'record' if head.behind == 1 else 'records'} behind it",
+            url_for("kafka.index", only="held"),
+        )
+    if len(held) > 1:
+        others = len(held) - 1
+        title = f"{others} more {'partition is' if others == 1 else 'partitions are'} held back."
+        yield Concern("warn", "warn", title, "", url_for("kafka.index", only="held"))
 
 
 def _search(typed: str, status: str) -> str:

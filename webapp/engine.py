@@ -11,6 +11,7 @@ from flask import current_app
 
 from webapp.alarms import Alarms
 from webapp.driver import BulkDriver
+from webapp.kafka_watch import KafkaWatch
 from yadtq import TaskClient, create_yadtq
 from yadtq.api.yadtq_bulk import BulkJobs
 from yadtq.core.yadtq_accounts import Accounts
@@ -36,6 +37,7 @@ class Engine:
         self.redis_outage = OutageLog(log, "Redis", "pages and the API answer 503 until it is back")
         self.alarms = Alarms(self.views, broker, self.redis_outage, store.settings.time_scale)
         self.bulk = BulkDriver(store, self.jobs)
+        self.kafka = KafkaWatch(broker, store, self.views)
         self._broker = broker
         self._client: TaskClient | None = None
         self._lock = threading.Lock()
@@ -59,6 +61,7 @@ class Engine:
     def close(self) -> None:
         """Send what waits, then drop the connections; for tests and scripts, a server just ends."""
         self.bulk.close()
+        self.kafka.close()
         self.alarms.close()
         if self._client is not None:
             self._client.close()

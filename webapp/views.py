@@ -30,14 +30,14 @@ def overview() -> ResponseReturnValue:
     mark = reads.change_mark()  # first: a change during the reads below is then told again
     workers, queues, groups = reads.workers(), reads.queues(), reads.failure_groups(_GROUPS)
     rates = reads.rates(span)
-    minutes = reads.throughput(60)
+    minutes, held = reads.throughput(60), engine().kafka.held()
     words = SPAN_WORDS[span]
     return render_template(
         "overview.html",
         mark=mark,
         span=span,
         spans=SPAN_WORDS,
-        concerns=concerns(workers, queues, minutes, groups, engine().alarms.current()),
+        concerns=concerns(workers, queues, minutes, groups, engine().alarms.current(), held),
         counts=reads.counts(),
         chart=throughput(rates, words),
         waited=lengths("Waiting time", rates, lambda rate: rate.waited, words),
@@ -45,6 +45,7 @@ def overview() -> ResponseReturnValue:
         ticks=ticks(rates),
         groups=groups,
         workers=workers,
+        held={head.task.queue for head in held},
         queues=[(queue, engine().topic_of(queue.name), _slots(queue, workers)) for queue in queues],
     )
 

@@ -26,6 +26,7 @@ from yadtq.config import Settings
 from yadtq.core.yadtq_codec import HEADER, Codec
 from yadtq.core.yadtq_knock import Refused, knock
 from yadtq.core.yadtq_outage import OutageLog
+from yadtq.core.yadtq_survey import KafkaSurvey, Rejected, read_newest, survey
 from yadtq.core.yadtq_task import DEFAULT_QUEUE, check_name
 from yadtq.core.yadtq_tls import tls_context
 from yadtq.core.yadtq_trouble import kafka_unavailable
@@ -369,6 +370,30 @@ class Broker:
             }
 
         return self._with_admin(run)
+
+    def survey(self) -> KafkaSurvey:
+        """How far each partition of the queues is read, and by what group; raises BrokerUnavailable."""
+        return self._with_admin(lambda admin: survey(admin, self.settings))
+
+    def rejected(self, limit: int, seconds: float) -> Rejected:
+        """The newest records of the dead topic, as far as Kafka gives them in time; raises BrokerUnavailable."""
+
+        def run() -> Rejected:
+            self._probe()
+            consumer = KafkaConsumer(
+                **self._connection(),
+                enable_auto_commit=False,
+                metrics_enabled=False,
+                allow_auto_create_topics=False,
+                fetch_max_bytes=4_194_304,
+                max_partition_fetch_bytes=1_048_576,
+            )
+            try:
+                return read_newest(consumer, self.settings.dead_topic, limit, seconds)
+            finally:
+                consumer.close()
+
+        return self._guard(run)
 
     def describe(self) -> dict[str, Any]:
         """What `yadtq doctor` shows: version, brokers, our topics, lag; raises BrokerUnavailable."""

@@ -57,6 +57,7 @@ KEYS: dict[str, str] = {
     "quarter:": "hash   the same of a quarter of an hour, for 25 hours",
     "hour:": "hash   the same of an hour, for 8 days",
     "ever": "hash   the same since the start, without the open minute",
+    "lag:": "string each partition's lag by topic, JSON, by the minute (s) it was looked at, for an hour",
     "seq": "string number of the last change",
     "upd": "zset   what changed (t:, w: and id) -> seq, newest 10,000",
     "signing": "string fingerprints of the signing keys the workers know; absent where they take unsigned tasks",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from yadtq.core.views.audit import AuditReads, record_action
 from yadtq.core.views.changes import Watcher
 from yadtq.core.views.failures import FailureReads
+from yadtq.core.views.lags import LagReads, note_lags
 from yadtq.core.views.models import (
     Action,
     Attempt,
@@ -52,10 +53,11 @@ __all__ = [
     "WaitingFact",
     "Watcher",
     "WorkerInfo",
+    "note_lags",
     "parse_query",
     "record_action",
 ]
 
 
-class Views(FailureReads, WaitingReads, RateReads, AuditReads):
+class Views(FailureReads, WaitingReads, RateReads, AuditReads, LagReads):
     """Reads of one store; each raises ResultStoreUnavailable."""

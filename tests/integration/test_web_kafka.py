@@ -1,0 +1,185 @@
+"""The Kafka page against a real Kafka with workers, against one that is away, and against one that does not answer."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.helpers import Crowd, Gate, House, eventually, new_settings
+from tests.integration.web_client import Web, find_csrf_token
+from webapp.latest import Latest
+from yadtq.core.yadtq_survey import PartitionState
+from yadtq.embedded import EmbeddedKafka, EmbeddedRedis
+from yadtq.errors import BrokerUnavailable
+
+
+@pytest.fixture
+def settings(kafka: EmbeddedKafka, redis_server: EmbeddedRedis) -> dict[str, Any]:
+    """One partition, and times a tenth as long: 3 s at the head is held back."""
+    return new_settings(kafka, redis_server, partitions=1, time_scale=0.1)
+
+
+def rows(page: str) -> list[list[str]]:
+    """The cells of the partitions' table, as text."""
+    table = page.split('id="partitions"')[1].split("</table>", maxsplit=1)[0]
+    found = re.findall(r"<tr[^>]*><td.*?</tr>", table, re.DOTALL)
+    return [
+        [" ".join(re.sub(r"<[^>]+>", " ", cell).split()) for cell in re.findall(r"<td.*?</td>", row)] for row in found
+    ]
+
+
+def test_a_held_back_partition_names_its_task_and_goes_on_without_it_when_asked(settings: dict[str, Any]) -> None:
+    gate = Gate()
+    with Web(**settings) as web, House(settings) as house:
+        house.worker({"slow": gate.wait, "ok": lambda: None}, name="box-1", concurrency=4)
+        held = house.client.submit("slow")
+        assert gate.reached.wait(10)
+        house.ended(house.client.submit_many([("ok", ()) for _ in range(5)]))
+        operator = web.signed_in("operator")
+
+        def told() -> str:
+            page = operator.get("/kafka").text
+            return page if "is held back by" in page else ""
+
+        page = eventually(told, 20, every=0.3)
+        [row] = rows(page)
+        overview = operator.get("/").text
+        form = dict(re.findall(r'name="(task|worker)" value="([^"]+)"', page))
+        answer = operator.post(
+            "/kafka/detach", data={"csrf_token": find_csrf_token(page), **form}, follow_redirects=True
+        )
+        eventually(lambda: house.lag() == 0, 20, every=0.2)
+        after = eventually(lambda: (found := rows(operator.get("/kafka").text)) and found[0][3] == "0" and found, 10)
+        held_view = operator.get("/kafka?only=held").text
+        still = house.client.get_result(held).status
+        gate.opened.set()
+        house.ended([held])
+        [entry] = web.engine.views.audit().items[:1]
+
+    assert row[1:4] == ["0", "6", "6"]
+    assert row[5] == "box-1"
+    assert f"held back by slow {held[:8]} , " in row[6]
+    assert "5 records behind it" in page
+    assert form == {"task": held, "worker": form["worker"]}
+    assert f"{settings['topic']}, partition 0 is held back." in overview
+    assert "The worker is asked to go on without slow" in answer.text
+    assert after[0][1:4] == ["6", "6", "0"]
+    assert "No partition is held back" in held_view
+    assert still == "processing"
+    assert (entry.action, entry.target) == ("detach", held)
+
+
+def test_lag_is_noted_by_the_minute_and_shown_as_a_curve(settings: dict[str, Any]) -> None:
+    with Web(**settings) as web, House(settings) as house:
+        house.client.submit_many([("nobody", ()) for _ in range(4)])
+        eventually(lambda: house.views.outbox_size() == 0)
+        viewer = web.signed_in("viewer")  # the first request starts it
+        noted = eventually(web.engine.views.lags)
+        [key] = house.redis.keys(f"{house.prefix}lag:*")
+        life, minute = house.redis.ttl(key), int(key.rsplit(":", 1)[1])
+        house.redis.rename(key, f"{house.prefix}lag:{minute - 120}")
+        house.redis.set(f"{house.prefix}lag:{minute - 60}", json.dumps({settings["topic"]: [9]}))
+        page = viewer.get("/kafka").text
+        [row] = rows(page)
+
+    assert noted == [{settings["topic"]: [4]}]
+    assert 3_600 < life <= 3_720
+    assert row[1:6] == ["–", "4", "4", "", "none"]
+    # the next minute may have been noted meanwhile
+    assert re.search(r'aria-label="Lag of partition 0 by the minute, last hour: 4, 9(, 4){1,2}"', page)
+
+
+def test_with_kafka_away_the_page_says_so_and_shows_what_redis_knows(redis_server: EmbeddedRedis) -> None:
+    with Web(redis_server.url, kafka_servers=["127.0.0.1:9"]) as web:
+        web.engine.client.submit("add", 1)
+        page = web.signed_in("viewer").get("/kafka").text
+
+    assert "Kafka does not tell how far it is." in page
+    assert "127.0.0.1:9" in page
+    assert "Queues, as Redis knows them" in page
+    assert '<td class="num">1</td>' in page.split('id="queues"')[1]
+    assert "Traceback" not in page
+
+
+@pytest.fixture
+def silent() -> Iterator[int]:
+    """A port that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        taken: list[socket.socket] = []
+        ended = threading.Event()
+
+        def take() -> None:
+            server.settimeout(0.1)
+            while not ended.is_set():
+                try:
+                    taken.append(server.accept()[0])
+                except TimeoutError:
+                    continue
+
+        thread = threading.Thread(target=take)
+        thread.start()
+        yield server.getsockname()[1]
+        ended.set()
+        thread.join()
+        for one in taken:
+            one.close()
+
+
+def test_a_kafka_that_does_not_answer_holds_no_page_up(redis_server: EmbeddedRedis, silent: int) -> None:
+    with Web(redis_server.url, kafka_servers=[f"127.0.0.1:{silent}"]) as web:
+        viewer = web.signed_in("viewer")
+        took = {}
+        for path in ("/kafka", "/", "/kafka"):
+            began = time.monotonic()
+            page = viewer.get(path)
+            took[path] = time.monotonic() - began
+            assert page.status_code == 200
+
+    assert max(took.values()) < 2.0, took
+
+
+def test_a_viewer_may_not_detach(settings: dict[str, Any]) -> None:
+    with Web(**settings) as web:
+        viewer = web.signed_in("viewer")
+        answer = viewer.post("/kafka/detach", data={"csrf_token": web.csrf_token(viewer), "task": "a", "worker": "b"})
+
+    assert answer.status_code == 403
+
+
+def test_one_look_serves_all_who_ask_meanwhile_and_its_failure_is_told() -> None:
+    crowd, looks = Crowd(), []
+
+    def look() -> int:
+        looks.append(1)
+        crowd.hold(len(looks))
+        if len(looks) > 1:
+            raise BrokerUnavailable("it is away")
+        return len(looks)
+
+    latest = Latest("test", look)
+    early = latest.get(fresh=5, wait=0.05)
+    others = [latest.get(fresh=5, wait=0.01) for _ in range(3)]
+    crowd.gate.opened.set()
+    found = eventually(lambda: (one := latest.get(fresh=5, wait=1)).value and one)
+    failed = latest.get(fresh=0, wait=5)
+    latest.close()
+
+    assert (early.value, early.trouble) == (None, "Kafka has not answered for 0.05 s.")
+    assert {one.value for one in others} == {None}
+    assert (found.value, found.trouble) == (1, "")
+    assert (failed.value, failed.trouble) == (1, "It is away.")
+    assert len(looks) == 2
+
+
+@pytest.mark.parametrize(("committed", "head", "lag"), [(None, 5, 15), (3, 5, 15), (12, 12, 8), (20, 20, 0)])
+def test_the_head_is_the_first_record_that_is_kept_and_needed(committed: int | None, head: int, lag: int) -> None:
+    state = PartitionState("t", 0, 5, committed, 20)
+
+    assert (state.head, state.lag) == (head, lag)

@@ -1,0 +1,168 @@
+"""The Kafka page: the group, each partition with its lag and owner, and what holds a partition back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
+
+from webapp.audit import record
+from webapp.engine import engine
+from webapp.kafka_watch import lags_by_topic, owners
+from yadtq.core.yadtq_intake import DETACH_AFTER
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from flask import Flask
+    from flask.typing import ResponseReturnValue
+
+    from webapp.kafka_watch import Head, KafkaNow, Place
+    from yadtq.core.yadtq_survey import PartitionState
+    from yadtq.core.yadtq_views import QueueInfo, WorkerInfo
+
+pages = Blueprint("kafka", __name__)
+
+_FRESH = 2.0  # seconds a look at Kafka serves all pages of a process
+_WAIT = 1.5  # seconds a page waits for a look
+_ALL_OPEN = 40  # partitions that are shown whether they lag or not
+_ONLY = {"": "All partitions", "lag": "With lag", "held": "Held back"}
+
+_REFUSED = {
+    "GONE": "That worker is gone: whoever takes over its partitions reads them anew, and the page shows who that is.",
+    "FULL": "Too much has been asked of that worker, and it has not answered; see its page.",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One partition."""
+
+    number: int
+    state: PartitionState | None  # None while Kafka has not told
+    trend: list[int]  # lag by the minute, oldest first
+    owner: WorkerInfo | None
+    head: Head | None
+    held: bool
+
+
+@dataclass(frozen=True)
+class Topic:
+    """One queue's topic."""
+
+    name: str
+    queue: str
+    rows: list[Row]
+    lag: int | None
+    trend: list[int]
+    open: bool  # its partitions are listed
+
+    @property
+    def owners(self) -> list[str]:
+        """Names, without repeats."""
+        return list(dict.fromkeys(row.owner.name for row in self.rows if row.owner is not None))
+
+
+def init_app(app: Flask) -> None:
+    """Note lags from this process' first request on: threads made before would not live through gunicorn's fork."""
+    app.before_request(_watch)
+
+
+def _watch() -> None:
+    engine().kafka.start()
+
+
+@pages.get("/kafka")
+def index() -> ResponseReturnValue:
+    """All topics; ``only=lag``, ``only=held`` and ``topic=`` narrow it."""
+    reads, watch, only = engine().views, engine().kafka, request.args.get("only", "")
+    if only not in _ONLY:
+        abort(400, f"There is no view {only[:40]!r}; there are {', '.join(filter(None, _ONLY))}.")
+    mark = reads.change_mark()
+    workers, queues = reads.workers(), reads.queues()
+    glance = watch.now.get(fresh=_FRESH, wait=_WAIT)
+    now = glance.value
+    held = now.held(watch.held_after) if now else []
+    topics = _topics(now, queues, owners(workers), {head.place for head in held})
+    return render_template(
+        "kafka.html",
+        mark=mark,
+        only=only,
+        views=_ONLY,
+        glance=glance,
+        survey=now.survey if now else None,
+        topics=_chosen(topics, only, request.args.get("topic", "")),
+        topic_count=len(topics),
+        partitions=sum(len(topic.rows) for topic in topics),
+        group=engine().settings.group_id,
+        held=held,
+        held_after=watch.held_after,
+        detach_after=DETACH_AFTER * engine().settings.time_scale,
+        owned=owners(workers),
+        queues=queues,
+        outbox=reads.outbox_size(),
+        online=[worker for worker in workers if worker.online],
+    )
+
+
+@pages.post("/kafka/detach")
+def detach() -> ResponseReturnValue:
+    """Ask the worker that reads a partition to let it go on without the task at its head, which runs on."""
+    task_id, worker_id = request.form.get("task", ""), request.form.get("worker", "")
+    task = engine().views.result(task_id)
+    answer = engine().store.control(worker_id, f"detach:{task.id}")
+    if answer == "OK":
+        record("detach", task.id, f"asked of {worker_id}")
+        flash(
+            f"The worker is asked to go on without {task.name}, which runs on. It hears of it within 5 seconds.",
+            "success",
+        )
+    else:
+        flash(_REFUSED[answer], "failed")
+    return redirect(url_for("kafka.index"), 303)
+
+
+def _topics(
+    now: KafkaNow | None, queues: Sequence[QueueInfo], owned: Mapping[Place, WorkerInfo], held: set[Place]
+) -> list[Topic]:
+    """Every topic by name; without Kafka's word those of queues and workers."""
+    queue_of = {engine().topic_of(queue.name): queue.name for queue in queues}
+    known = {(one.topic, one.number): one for one in now.survey.partitions} if now else {}
+    places = sorted(known or owned)
+    history = [*engine().views.lags(), *([lags_by_topic(now.survey)] if now else [])]
+    found = []
+    for name in dict.fromkeys(topic for topic, _ in places):
+        lags = [minute[name] for minute in history if name in minute]
+        rows = [
+            Row(
+                number,
+                known.get((name, number)),
+                [minute[number] for minute in lags if number < len(minute)],
+                owned.get((name, number)),
+                now.heads.get((name, number)) if now else None,
+                (name, number) in held,
+            )
+            for topic, number in places
+            if topic == name
+        ]
+        lag = sum(row.state.lag for row in rows if row.state) if now else None
+        is_open = len(places) <= _ALL_OPEN or bool(lag)
+        found.append(Topic(name, queue_of.get(name, ""), rows, lag, [sum(minute) for minute in lags], is_open))
+    return found
+
+
+def _chosen(topics: list[Topic], only: str, name: str) -> list[Topic]:
+    """Those asked for, with the partitions asked for."""
+
+    def wanted(row: Row) -> bool:
+        return row.held if only == "held" else bool(row.state and row.state.lag)
+
+    if name:
+        return [
+            Topic(one.name, one.queue, one.rows, one.lag, one.trend, open=True) for one in topics if one.name == name
+        ]
+    if not only:
+        return topics
+    narrowed = [(one, [row for row in one.rows if wanted(row)]) for one in topics]
+    return [Topic(one.name, one.queue, rows, one.lag, one.trend, open=True) for one, rows in narrowed if rows]

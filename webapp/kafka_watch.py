@@ -1,0 +1,138 @@
+"""What the web knows of Kafka: the latest survey with the tasks at the partitions' heads, rejected records, lag by the minute."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from webapp.latest import Latest
+from yadtq.core.yadtq_task import TaskStatus
+from yadtq.core.yadtq_views import note_lags
+from yadtq.errors import ResultStoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from yadtq.core.yadtq_broker import Broker
+    from yadtq.core.yadtq_result_db import ResultStore
+    from yadtq.core.yadtq_survey import KafkaSurvey, Rejected
+    from yadtq.core.yadtq_task import TaskResult
+    from yadtq.core.yadtq_views import Views, WorkerInfo
+
+log = logging.getLogger(__name__)
+
+Place = tuple[str, int]  # topic and partition
+
+HELD_AFTER = 30.0  # seconds a task runs at the head of a partition before that counts as held back
+_REJECTED = 50  # records shown
+_READ_FOR = 1.5  # seconds
+
+
+@dataclass(frozen=True)
+class Head:
+    """A task that runs and whose record is the first of its partition that is still needed."""
+
+    task: TaskResult
+    place: Place
+    behind: int  # records after it
+
+    def age(self) -> float:
+        """Seconds it has run."""
+        return time.time() - (self.task.started_at or time.time())
+
+
+@dataclass(frozen=True)
+class KafkaNow:
+    """A survey, and what runs at the heads of the partitions with lag."""
+
+    survey: KafkaSurvey
+    heads: dict[Place, Head]
+
+    def held(self, after: float) -> list[Head]:
+        """Those that hold their partition back, the longest first."""
+        found = [head for head in self.heads.values() if head.behind and head.age() > after]
+        return sorted(found, key=Head.age, reverse=True)
+
+
+class KafkaWatch:
+    """One per process."""
+
+    def __init__(self, broker: Broker, store: ResultStore, views: Views) -> None:
+        self._broker, self._store, self._views = broker, store, views
+        self.held_after = HELD_AFTER * store.settings.time_scale
+        self.now: Latest[KafkaNow] = Latest("kafka", self._look)
+        self.rejected: Latest[Rejected] = Latest("rejected", lambda: broker.rejected(_REJECTED, _READ_FOR))
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Note the lag once a minute from now on, unless another process has done so; starting twice starts once."""
+        with self._lock:
+            if self._thread is None and not self._ended.is_set():
+                self._thread = threading.Thread(target=self._note_minutes, name="yadtq-lag", daemon=True)
+                self._thread.start()
+
+    def held(self) -> list[Head]:
+        """Tasks that hold a partition back, as far as is known without a page having to wait."""
+        glance = self.now.get(fresh=10, wait=0.25)
+        return glance.value.held(self.held_after) if glance.value is not None and glance.age < 30 else []
+
+    def close(self) -> None:
+        """Look no more."""
+        self._ended.set()
+        if self._thread is not None:
+            self._thread.join(15)
+        self.now.close()
+        self.rejected.close()
+
+    def _look(self) -> KafkaNow:
+        survey = self._broker.survey()
+        running = [task_id for worker in self._views.workers() if worker.online for task_id in worker.running]
+        tasks = self._views.tasks_by_id(running) if survey.lag else {}
+        heads = {(one.topic, one.number): one for one in survey.partitions if one.lag}
+        found: dict[Place, Head] = {}
+        for task in tasks.values():
+            if task.status is not TaskStatus.PROCESSING or task.partition is None:
+                continue
+            place = (self._broker.topic_of(task.queue), task.partition)
+            if place in heads and heads[place].head == task.offset:
+                found[place] = Head(task, place, heads[place].lag - 1)
+        return KafkaNow(survey, found)
+
+    def _note_minutes(self) -> None:
+        while not self._ended.is_set():
+            try:
+                if not self._views.lag_is_noted():
+                    self._note()
+            except ResultStoreUnavailable as error:  # the pages and the log tell of that
+                log.debug("this minute's lag is not noted: %s", error)
+            self._ended.wait(60 - time.time() % 60 + 0.5)
+
+    def _note(self) -> None:
+        glance = self.now.get(fresh=5, wait=20)
+        if glance.value is not None and glance.age < 30:
+            note_lags(self._store, lags_by_topic(glance.value.survey))
+
+
+def lags_by_topic(survey: KafkaSurvey) -> dict[str, list[int]]:
+    """Partition by partition."""
+    found: dict[str, list[int]] = defaultdict(list)
+    for one in survey.partitions:
+        found[one.topic].append(one.lag)
+    return dict(found)
+
+
+def owners(workers: Sequence[WorkerInfo]) -> Mapping[Place, WorkerInfo]:
+    """Who reads which partition, as the workers online last said."""
+    return {
+        (topic, number): worker
+        for worker in workers
+        if worker.online
+        for topic, numbers in worker.partitions.items()
+        for number in numbers
+    }
