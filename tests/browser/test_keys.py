@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.integration.web_stack import Stack
+from yadtq.core.yadtq_task import TaskStatus
 
 pytestmark = pytest.mark.browser
 
@@ -68,6 +69,33 @@ def test_rows_are_walked_opened_and_found_by_keys(stack: Stack, page: Page) -> N
     page.keyboard.press("Enter")
 
     page.wait_for_url("**/submit?task=add")
+
+
+def test_tasks_are_selected_and_acted_on_by_keys(stack: Stack, page: Page) -> None:
+    tasks = [stack.client.options(delay=600).submit("add", n) for n in range(4)]
+    page.goto(f"{stack.url}/tasks?status=scheduled")
+    row = page.locator("[data-row]:focus-within")
+
+    page.keyboard.press("j")
+    expect(row).to_have_id(f"t-{tasks[3]}")
+    page.keyboard.press("x")
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    page.keyboard.press("Shift+X")
+    expect(page.locator("#ticked")).to_have_text("3 selected")
+    page.keyboard.press("x")
+    expect(page.locator("#ticked")).to_have_text("2 selected")
+    page.get_by_role("button", name="Clear").press("Enter")
+    page.locator(f"#t-{tasks[1]} a[data-open]").focus()
+    page.keyboard.press("d")
+    expect(page.get_by_role("heading", name="Delete add?")).to_be_visible()
+    page.get_by_role("button", name="Leave it").press("Enter")
+    page.locator(f"#t-{tasks[1]} a[data-open]").focus()
+    page.keyboard.press("c")
+
+    expect(page.get_by_text("It is cancelled.")).to_be_visible()
+    assert [stack.views.result(task).status for task in tasks].count(TaskStatus.CANCELLED) == 1
+    assert stack.views.result(tasks[1]).status == TaskStatus.CANCELLED
 
 
 def test_the_question_mark_lists_the_keys_which_are_silent_meanwhile(page: Page) -> None:
