@@ -10,6 +10,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from webapp import (
     access,
+    again,
     api,
     audit,
     auth,
@@ -18,6 +19,7 @@ from webapp import (
     errors,
     headers,
     health,
+    jsontree,
     kafka,
     menu,
     metrics,
@@ -66,6 +68,7 @@ def _wire(app: Flask, engine: Engine) -> None:
     app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True}
     app.jinja_env.globals["alarms"] = engine.alarms.current
     display.init_app(app)
+    jsontree.init_app(app)
     menu.init_app(app)
     errors.init_app(app)
     headers.init_app(app)
@@ -85,6 +88,7 @@ def _wire(app: Flask, engine: Engine) -> None:
         tasks.pages,
         bulk.pages,
         kafka.pages,
+        again.pages,
         submit.pages,
         api.routes,
         metrics.pages,

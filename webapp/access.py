@@ -21,6 +21,8 @@ OPEN = frozenset({"static", "health.healthz", "health.readyz", "auth.login_page"
 
 # The least role each route needs. A route that is not listed is refused to everybody.
 ROLES = {
+    "again.form": "operator",
+    "again.send": "operator",
     "audit.index": "admin",
     "auth.logout": "viewer",
     "auth.theme": "viewer",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from webapp.latest import Latest
 from yadtq.core.yadtq_task import TaskStatus
-from yadtq.core.yadtq_views import note_lags
+from yadtq.core.yadtq_views import WaitingFact, note_lags
 from yadtq.errors import ResultStoreUnavailable
 
 if TYPE_CHECKING:
@@ -58,6 +58,23 @@ class KafkaNow:
         return sorted(found, key=Head.age, reverse=True)
 
 
+@dataclass(frozen=True)
+class Surveyed:
+    """The positions of a survey, for those who would else ask Kafka and let a page wait for it."""
+
+    broker: Broker
+    survey: KafkaSurvey
+
+    def topic_of(self, queue: str) -> str:
+        """The topic that carries a queue."""
+        return self.broker.topic_of(queue)
+
+    def group_positions(self, topics: Sequence[str]) -> dict[Place, tuple[int, int, int]]:
+        """Per partition (first offset kept, committed offset, end)."""
+        found = [one for one in self.survey.partitions if one.topic in topics]
+        return {(one.topic, one.number): (one.first, one.committed or 0, one.end) for one in found}
+
+
 class KafkaWatch:
     """One per process."""
 
@@ -81,6 +98,14 @@ class KafkaWatch:
         """Tasks that hold a partition back, as far as is known without a page having to wait."""
         glance = self.now.get(fresh=10, wait=0.25)
         return glance.value.held(self.held_after) if glance.value is not None and glance.age < 30 else []
+
+    def waiting_reason(self, task_id: str) -> list[WaitingFact]:
+        """Why a task has not started, as far as is known without a page having to wait for Kafka. Raises TaskNotFound."""
+        glance = self.now.get(fresh=5, wait=0.5)
+        if glance.trouble or glance.value is None:
+            facts = self._views.waiting_reason(task_id)
+            return [*facts, WaitingFact("kafka_away", glance.trouble)] if facts and glance.trouble else facts
+        return self._views.waiting_reason(task_id, Surveyed(self._broker, glance.value.survey))
 
     def close(self) -> None:
         """Look no more."""

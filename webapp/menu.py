@@ -32,9 +32,11 @@ class Place:
     def current(self) -> bool:
         """Whether the page that is shown belongs to it."""
         one_of_it = request.endpoint in (self.endpoint, self.endpoint[:-1])
-        return one_of_it or self.endpoint.split(".")[0] == request.blueprint != "views"
+        area = _AREAS.get(request.blueprint or "", request.blueprint)
+        return one_of_it or self.endpoint.split(".")[0] == area != "views"
 
 
+_AREAS = {"bulk": "tasks", "again": "tasks"}  # whose pages belong to another's place
 _PLACES = (
     Place("Overview", "overview", "o", "views.overview"),
     Place("Tasks", "tasks", "t", "tasks.index"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from flask import Blueprint, flash, g, redirect, render_template, request, url_for
@@ -11,19 +12,23 @@ from webapp.audit import record
 from webapp.engine import engine
 from webapp.errors import sentence
 from webapp.listing import Listing, reached, shown_tab, tallies
+from webapp.masking import masked
 from webapp.timeline import timeline
 from yadtq.core.yadtq_query import Query
 from yadtq.core.yadtq_task import TaskStatus
-from yadtq.errors import IllegalMove, InvalidQuery
+from yadtq.errors import BrokerUnavailable, IllegalMove, InvalidQuery, RejectedRecord, TaskNotFound
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from flask.typing import ResponseReturnValue
 
+    from yadtq.core.yadtq_views import TaskDetail
+
 pages = Blueprint("tasks", __name__)
 
 _PAGE_ROWS = 50
+_WAITS = frozenset({TaskStatus.QUEUED, TaskStatus.SCHEDULED, TaskStatus.RETRYING})
 
 
 @pages.get("/tasks")
@@ -63,10 +68,31 @@ def show(task_id: str) -> ResponseReturnValue:
     reads = engine().views
     mark = reads.change_mark()
     detail = reads.task(task_id)
-    topic = engine().topic_of(detail.result.queue)
+    trouble = ""
+    if detail.args is None and request.args.get("arguments") == "kafka":
+        detail, trouble = _read_back(detail)
+    task = detail.result
     return render_template(
-        "task.html", mark=mark, detail=detail, task=detail.result, moments=timeline(detail), topic=topic
+        "task.html",
+        mark=mark,
+        detail=detail,
+        task=task,
+        given=None if detail.args is None else masked({"args": detail.args, "kwargs": detail.kwargs or {}}),
+        trouble=trouble,
+        moments=timeline(detail),
+        facts=engine().kafka.waiting_reason(task_id) if task.status in _WAITS else [],
+        waits=task.status in _WAITS,
+        topic=engine().topic_of(task.queue),
     )
+
+
+def _read_back(detail: TaskDetail) -> tuple[TaskDetail, str]:
+    """The task with the arguments that only Kafka has, or why they cannot be had."""
+    try:
+        call = engine().client.arguments(detail.result.id)
+    except (TaskNotFound, RejectedRecord, BrokerUnavailable) as refusal:
+        return detail, sentence(refusal)
+    return replace(detail, args=list(call.args), kwargs=call.kwargs, options=call.options), ""
 
 
 @pages.post("/tasks/<task_id>/retry")

@@ -9,7 +9,7 @@ from yadtq.core.yadtq_task import TaskStatus
 
 if TYPE_CHECKING:
     from yadtq.core.yadtq_task import TaskResult
-    from yadtq.core.yadtq_views import Attempt, TaskDetail
+    from yadtq.core.yadtq_views import Action, Attempt, TaskDetail
 
 # An attempt's outcome: its colour and icon, and how it reads.
 _OUTCOMES = {
@@ -24,6 +24,13 @@ _ENDS = {
     TaskStatus.FAILED: "Failed",
     TaskStatus.CANCELLED: "Cancelled",
     TaskStatus.EXPIRED: "Expired before it could start",
+}
+# What a person did: its colour and icon, and how it reads.
+_ACTIONS = {
+    "retry": ("queued", "Retried, from its first attempt"),
+    "cancel": ("cancelled", "Cancel asked for"),
+    "resubmit": ("scheduled", "Submitted again as a new task"),
+    "resubmitted": ("scheduled", "Made from another task"),
 }
 
 
@@ -40,12 +47,16 @@ class Moment:
     ran: float | None = None  # seconds, of a finished attempt
     since: float | None = None  # running or waiting from then on
     future: bool = False
+    by: str | None = None  # who did it; empty where that was a program
+    task: str | None = None  # the other task it is about
+    place: str = ""  # where its record is
 
 
 def timeline(detail: TaskDetail) -> list[Moment]:
     """The moments in order, what is still to come last."""
     task = detail.result
     moments = [_submitted(task), *(_attempt(past) for past in detail.history)]
+    moments += [_action(done) for done in detail.actions]
     told = max((past.finished_at or 0.0 for past in detail.history), default=0.0)
     if task.started_at is not None and task.started_at > told:
         moments.append(_present_attempt(task))
@@ -55,8 +66,15 @@ def timeline(detail: TaskDetail) -> list[Moment]:
     return sorted(moments, key=lambda moment: (moment.future, moment.at))
 
 
+def _action(done: Action) -> Moment:
+    st, title = _ACTIONS.get(done.action, ("queued", done.action.capitalize()))
+    return Moment(done.at, st, title, by=done.by, task=done.task)
+
+
 def _submitted(task: TaskResult) -> Moment:
-    return Moment(task.submitted_at or 0.0, "queued", "Submitted")
+    sent = task.gen == 1 and task.partition is not None and task.offset is not None
+    place = f"to {task.queue}, partition {task.partition}, offset {task.offset:,}" if sent else f"to {task.queue}"
+    return Moment(task.submitted_at or 0.0, "queued", "Submitted", place=place)
 
 
 def _attempt(past: Attempt) -> Moment:

@@ -11,7 +11,7 @@ from yadtq.core.yadtq_broker import Broker
 from yadtq.core.yadtq_codec import parse
 from yadtq.core.yadtq_result_db import ResultStore
 from yadtq.core.yadtq_task import CANCELLABLE, RETRYABLE, TaskOptions, TaskStatus
-from yadtq.core.yadtq_views import Views
+from yadtq.core.yadtq_views import TaskDetail, Views
 from yadtq.errors import IllegalMove, TaskNotFound, YadtqError
 
 BATCH = 200  # tasks of one call to Redis
@@ -23,6 +23,15 @@ class BulkOutcome:
 
     done: list[str] = field(default_factory=list)  # ids
     refused: dict[str, str] = field(default_factory=dict)  # id -> why, in words
+
+
+@dataclass(frozen=True)
+class Call:
+    """What a task was submitted with."""
+
+    args: Sequence[Any]
+    kwargs: dict[str, Any]
+    options: dict[str, Any]  # retries and timeout, where given
 
 
 class TaskSteering:
@@ -98,20 +107,15 @@ class TaskSteering:
             TaskNotFound: there is no such task, or its arguments are gone and not all were given.
             TaskNotSerializable, PayloadTooLarge, ResultStoreUnavailable, SubmitUncertain, BrokerUnavailable
         """
-        detail = self._store.patiently(lambda: self._views.task(task_id))
-        known_args, known_kwargs, options = detail.args, detail.kwargs, detail.options
-        if known_args is None and (args is None or kwargs is None):
-            old = detail.result
-            place = ("" if old.partition is None else str(old.partition), "" if old.offset is None else str(old.offset))
-            task = parse(self._read_back(task_id, old.queue, *place).partition(b"\n")[2])
-            known_args, known_kwargs = list(task.args), task.kwargs
-            options = {"retries": task.retries, "timeout": task.timeout}
+        old = self._store.patiently(lambda: self._views.task(task_id))
+        whole = args is not None and kwargs is not None
+        known = Call(args or [], kwargs or {}, old.options) if whole else self._call_of(old)
         call = (
-            detail.result.name,
-            known_args or [] if args is None else args,
-            known_kwargs or {} if kwargs is None else kwargs,
+            old.result.name,
+            known.args if args is None else args,
+            known.kwargs if kwargs is None else kwargs,
         )
-        new_id = self._accept([call], TaskOptions(queue=detail.result.queue, key=key, **options))[0]
+        new_id = self._accept([call], TaskOptions(queue=old.result.queue, key=key, **known.options))[0]
         at = self._store.patiently(self._store.time_ms)
         lines = [("resubmit", task_id, new_id), ("resubmitted", new_id, task_id)]
         entries = [
@@ -119,6 +123,15 @@ class TaskSteering:
         ]
         self._store.patiently(lambda: self._store.note(entries))
         return new_id
+
+    def arguments(self, task_id: str) -> Call:
+        """A task's arguments and options, whole, read back from Kafka where Redis has only a preview.
+
+        Raises:
+            TaskNotFound: there is no such task, or its arguments are gone.
+            ResultStoreUnavailable, BrokerUnavailable, RejectedRecord
+        """
+        return self._call_of(self._store.patiently(lambda: self._views.task(task_id)))
 
     # -- many --------------------------------------------------------------------------------------
 
@@ -156,6 +169,15 @@ class TaskSteering:
             return str(self.retry(task_id, by=by))
         except YadtqError as error:
             return str(error)
+
+    def _call_of(self, detail: TaskDetail) -> Call:
+        if detail.args is not None:
+            return Call(detail.args, detail.kwargs or {}, detail.options)
+        old = detail.result
+        place = ("" if old.partition is None else str(old.partition), "" if old.offset is None else str(old.offset))
+        task = parse(self._read_back(old.id, old.queue, *place).partition(b"\n")[2])
+        given = {"retries": task.retries, "timeout": task.timeout}
+        return Call(list(task.args), task.kwargs, {name: value for name, value in given.items() if value is not None})
 
     def _read_back(self, task_id: str, queue: str, partition: str, offset: str) -> bytes:
         """The sealed envelope of a task that only Kafka still holds."""

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
 from yadtq.core.views.models import QueueInfo, WaitingFact, WorkerInfo
 from yadtq.core.views.tasks import TaskReads
 from yadtq.core.views.workers import WorkerReads
-from yadtq.core.yadtq_broker import Broker
 from yadtq.core.yadtq_task import TaskResult, TaskStatus
 from yadtq.errors import BrokerUnavailable
 
 LOOKED_AT = 2_000  # of the tasks that have waited longest, to find each queue's
+
+
+class Positions(Protocol):
+    """Who knows how far Kafka's partitions are read: a broker, or a look at it that is a few seconds old."""
+
+    def topic_of(self, queue: str) -> str:
+        """The topic that carries a queue."""
+
+    def group_positions(self, topics: Sequence[str]) -> Mapping[tuple[str, int], tuple[int, int, int]]:
+        """Per partition (first offset kept, committed offset, end); raises BrokerUnavailable."""
 
 
 class WaitingReads(TaskReads, WorkerReads):
@@ -35,7 +47,7 @@ class WaitingReads(TaskReads, WorkerReads):
 
         return [info(name) for name in names]
 
-    def waiting_reason(self, task_id: str, broker: Broker | None = None) -> list[WaitingFact]:
+    def waiting_reason(self, task_id: str, broker: Positions | None = None) -> list[WaitingFact]:
         """Why a task has not started; nothing for one that runs or has ended.
 
         With ``broker`` Kafka is asked how many records are ahead. Raises TaskNotFound.
@@ -94,13 +106,15 @@ def _about_partition(topic: str, partition: int, online: list[WorkerInfo]) -> li
     return [WaitingFact("partition_paused", text)]
 
 
-def _about_kafka(queue: str, partition: int, offset: int, broker: Broker) -> list[WaitingFact]:
+def _about_kafka(queue: str, partition: int, offset: int, broker: Positions) -> list[WaitingFact]:
     topic = broker.topic_of(queue)
     try:
         positions = broker.group_positions([topic])
     except BrokerUnavailable as error:
         return [WaitingFact("kafka_away", f"Kafka does not answer: {error}")]
-    first, committed, _end = positions.get((topic, partition), (0, 0, 0))
+    if (topic, partition) not in positions:
+        return []
+    first, committed, _end = positions[topic, partition]
     ahead = offset - max(first, committed)
     if ahead <= 0:
         return []
