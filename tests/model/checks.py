@@ -72,13 +72,19 @@ def seen(picture: Picture, task_id: str) -> dict[str, object]:
         "history": len(picture.lists.get(f"history:{task_id}", [])),
         "whole_result": f"result:{task_id}" in picture.strings,
         "deleted": "deleted" in row,
+        "report": report(picture, task_id),
     }
+
+
+def report(picture: Picture, task_id: str) -> tuple[str, str, str | None] | None:
+    found = picture.hashes.get(f"report:{task_id}")
+    return (found["token"], found["now"], found.get("before")) if found else None
 
 
 def expected(row: Row) -> dict[str, object]:
     names = (
         "status", "queue", "token", "reason", "attempt", "lost", "handbacks", "gen",
-        "due", "expires", "cancel", "retried", "place", "envelope", "history", "whole_result", "fp", "deleted",
+        "due", "expires", "cancel", "retried", "place", "envelope", "history", "whole_result", "fp", "deleted", "report",
     )  # fmt: skip
     return {name: getattr(row, name) for name in names}
 
@@ -128,7 +134,7 @@ def check_bounds(picture: Picture) -> None:
     """Nothing that ended lives for ever, nothing belongs to nobody, and every run has somebody to miss it."""
     for task_id, row in picture.rows.items():
         ended = TaskStatus(row["status"]) in TERMINAL
-        for kind in ("t:", "envelope:", "history:", "result:"):
+        for kind in ("t:", "envelope:", "history:", "result:", "report:"):
             ttl = picture.ttl.get(kind + task_id)
             assert ttl is None or (ttl > 0) == ended, f"{kind}{task_id} of a {row['status']} task has ttl {ttl}"
         if row["status"] == "processing":
@@ -141,7 +147,7 @@ def check_bounds(picture: Picture) -> None:
         kind, _, part = name.partition(":")
         if name in NOT_TASKS or kind in ("index", "group") or name == open_minute(picture):
             continue
-        if kind in ("t", "envelope", "history", "result"):
+        if kind in ("t", "envelope", "history", "result", "report"):
             assert part in picture.rows, f"{name} has outlived its task"
         elif kind == "run":
             assert part in picture.zsets.get("workers", {}), f"{name} belongs to nobody"

@@ -57,6 +57,7 @@ class Row:
     short: bool = False  # the arguments are in the row
     history: int = 0
     whole_result: bool = False
+    report: tuple[str, str, str | None] | None = None  # token, what it tells, what the run before told
     gone_at: int | None = None  # the end of its time to live
 
     @property
@@ -176,7 +177,7 @@ class Model:
             self._end(now, task_id, "cancelled", TOMBSTONE_TTL)
         row.deleted, row.gone_at = True, now + TOMBSTONE_TTL
         row.envelope = row.reason = row.fp = row.expires = row.cancel = None
-        row.history, row.whole_result = 0, False
+        row.history, row.whole_result, row.report = 0, False, None
         return "deleted"
 
     def control(self, now: int, inc: str, command: str, number: int) -> str:
@@ -263,8 +264,25 @@ class Model:
             self.outbox[task_id] = now + RECHECK  # the caller may die before it claims
             self.rows[task_id] = Row(queue, "queued", gen, envelope=envelope, changed=now)
 
-    def finish(self, now: int, task_id: str, token: str, kind: str, whole: str, noted: bool, delay: int) -> str:
-        """``whole`` is a long result, or a fingerprint."""
+    def report(self, task_id: str, token: str, told: str) -> str:
+        row = self.rows.get(task_id)
+        if row is None or row.token != token or row.status != "processing":
+            return "FENCED"
+        self._tell(row, token, told)
+        return "OK"
+
+    def _tell(self, row: Row, token: str, told: str) -> None:
+        if not told:
+            return
+        before = row.report[2] if row.report else None
+        if row.report and row.report[0] != token:
+            before = row.report[1]
+        row.report = (token, told, before)
+
+    def finish(
+        self, now: int, task_id: str, token: str, kind: str, whole: str, noted: bool, delay: int, told: str = ""
+    ) -> str:
+        """``whole`` is a long result, or a fingerprint; ``told`` what the run told last."""
         row = self.rows.get(task_id)
         if row is None or row.token != token:
             self.rates["fenced"] += 1
@@ -276,6 +294,7 @@ class Model:
             self.rates[f"w{bucket_of(row.started - row.changed)}"] += 1
             self.rates[f"r{bucket_of(now - row.started)}"] += 1
         row.history = min(50, row.history + noted)
+        self._tell(row, token, told)
         if kind == "success":
             row.status, row.gone_at, row.whole_result = "success", now + RESULT_TTL, bool(whole)
             self.rates["success"] += 1

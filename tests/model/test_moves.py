@@ -244,7 +244,7 @@ class Moves(RuleBasedStateMachine):
         self._claim(inc, [run])
         self.all_is_well()
         if finishes:
-            self._finish(inc, [run], finishes, whole=False, delay=0)
+            self._finish(inc, [run], finishes, whole=False, delay=0, tells=bool(pick % 2))
 
     def _latest(self, task_id: str) -> Published:
         return [record for record in self.records if record.id == task_id][-1]
@@ -306,24 +306,42 @@ class Moves(RuleBasedStateMachine):
         delay=st.sampled_from([0, 500, 20_000]),
         newest=st.booleans(),
         twice=st.booleans(),
+        tells=st.booleans(),
     )
-    def finish(self, picks: list[int], kind: str, whole: bool, delay: int, newest: bool, twice: bool) -> None:
+    def finish(
+        self, picks: list[int], kind: str, whole: bool, delay: int, newest: bool, twice: bool, tells: bool
+    ) -> None:
         """Outcomes of any runs, also of those that others have overtaken; ``twice``: the reply was lost."""
         among = self.runs[-4:] if newest else self.runs
         chosen = [among[pick % len(among)] for pick in picks]
         inc = chosen[0].inc
         batch = [run for run in chosen if run.inc == inc]
         for _ in range(1 + twice):
-            self._finish(inc, batch, kind, whole=whole, delay=delay)
+            self._finish(inc, batch, kind, whole=whole, delay=delay, tells=tells)
 
-    def _finish(self, inc: str, batch: list[Run], kind: str, *, whole: bool, delay: int) -> None:
+    @precondition(lambda self: self.runs)
+    @rule(picks=st.lists(PICK, min_size=1, max_size=3), newest=st.booleans())
+    def report(self, picks: list[int], newest: bool) -> None:
+        """What any runs tell, also those that others have overtaken or that have ended."""
+        among = self.runs[-4:] if newest else self.runs
+        chosen = [among[pick % len(among)] for pick in picks]
+        told = [(run.record.id, run.token, f"told {next(self.numbers)}") for run in chosen]
+        answers = [item.decode() for item in self.world.report([(*one[:2], one[2].encode()) for one in told]).items]
+        assert answers == [self.model.report(*one) for one in told]
+
+    def _finish(self, inc: str, batch: list[Run], kind: str, *, whole: bool, delay: int, tells: bool = False) -> None:
         entry = "" if kind == "success" else '{"attempt":1}'
         long = {"success": "x" * 100, "failed": "0123456789ab"}.get(kind, "") if whole else ""
         reason = "error" if kind == "failed" else ""
         rows = [(run.record.id, run.token, kind, "1", long, reason, delay, entry) for run in batch]
-        answers = [item.decode() for item in self.world.finish(inc, rows).items]
+        told = {run.token: f"last words of {run.token}" for run in batch if tells}
+        reports = {token: words.encode() for token, words in told.items()}
+        answers = [item.decode() for item in self.world.finish(inc, rows, reports).items]
         assert answers == [
-            self.model.finish(self.now, run.record.id, run.token, kind, long, bool(entry), delay) for run in batch
+            self.model.finish(
+                self.now, run.record.id, run.token, kind, long, bool(entry), delay, told.get(run.token, "")
+            )
+            for run in batch
         ]
 
     @rule(who=PICK, forgets=st.booleans())

@@ -48,7 +48,7 @@ def execute(job: Job, slot: Slot[Job]) -> None:
     job.ended.set()
 
 
-def give_up(job: Job) -> None:
+def give_up(job: Job, _slot: Slot[Job]) -> None:
     job.outcome = "given up"
     job.ended.set()
 

@@ -381,7 +381,9 @@ class Hung:
         self.free = threading.Event()
         self.given_up: list[int] = []
         self.done: list[int] = []
-        self.pool: ThreadPool[int] = ThreadPool(size, self._execute, self.given_up.append, grace=0.1)
+        self.pool: ThreadPool[int] = ThreadPool(
+            size, self._execute, lambda run, _slot: self.given_up.append(run), grace=0.1
+        )
         self.pool.start()
 
     def _execute(self, run: int, slot: Any) -> None:

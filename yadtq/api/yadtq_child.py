@@ -6,6 +6,7 @@ given, and minds a signal that tells it to look into its control pipe.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import logging
@@ -28,12 +29,14 @@ from yadtq.config import Settings, load_settings
 from yadtq.core.yadtq_execution import Executor, TaskFunction
 from yadtq.core.yadtq_pools import Slot
 from yadtq.core.yadtq_processes import STOP_SIGNAL, WISH, Job, Launch
+from yadtq.core.yadtq_report import Told, capture
 from yadtq.errors import ConfigError, TaskCancelled, TaskTimeout
 
 MODULE = "yadtq.api.yadtq_child"
 START = f"import json, sys; sys.path[:] = json.loads(sys.argv[1]); from {MODULE} import main; main()"
 PR_SET_PDEATHSIG = 1
 WATCH_SECONDS = 0.25
+WHOLE_WRITE = 4096  # bytes that a pipe takes at once or not at all (Linux; elsewhere less is sure)
 
 in_child = threading.Event()  # set where this process is one
 
@@ -94,12 +97,36 @@ def _started_script() -> dict[str, Any]:
 # -- the child's side --------------------------------------------------------------------------------------------
 
 
+class Line:
+    """What a job tells goes to the worker word by word, each in one write: a crash or a signal in between loses none."""
+
+    def __init__(self, pipe: int, number: int) -> None:
+        self._pipe = pipe
+        self._number = number
+
+    def log(self, at: float, level: str, text: str) -> None:
+        while len(word := self._word("log", at, level, text)) > WHOLE_WRITE:
+            text = text[: len(text) * 3 // 4]
+        self._send(word)
+
+    def progress(self, at: float, done: float, total: float | None, note: str) -> None:
+        self._send(self._word("progress", at, done, total, note))
+
+    def _word(self, *values: object) -> bytes:
+        return json.dumps([self._number, *values], ensure_ascii=False).encode(errors="replace") + b"\n"
+
+    def _send(self, word: bytes) -> None:
+        with contextlib.suppress(OSError):  # the worker is gone, and so will be this process
+            os.write(self._pipe, word)
+
+
 class ChildSlot(Slot[Job]):
     """The job of this process. A signal may come at any moment: no locks here."""
 
-    def __init__(self, control: int) -> None:
+    def __init__(self, control: int, reports: int) -> None:
         super().__init__()
         self._control = control
+        self._reports = reports
         self._wish: tuple[int, bool] | None = None  # the number of the job to be stopped, and whether it is cancelled
 
     def begin(self, run: Job, timeout: float | None) -> None:  # noqa: ARG002 -- the worker minds the time
@@ -109,6 +136,10 @@ class ChildSlot(Slot[Job]):
 
     def end(self) -> None:
         self.run = None
+
+    def telling(self) -> Told | None:
+        run = self.run
+        return None if run is None else Line(self._reports, run.number)
 
     def on_signal(self, _number: int, _frame: object) -> None:
         data = os.read(self._control, 65_536)
@@ -125,13 +156,15 @@ class ChildSlot(Slot[Job]):
 
 
 def main() -> None:
-    """Serve one worker: ``sys.argv`` holds its pid and two file descriptors."""
+    """Serve one worker: ``sys.argv`` holds its pid and three file descriptors."""
     in_child.set()
-    owner, talk, control = map(int, sys.argv[2:5])
+    owner, talk, control, reports = map(int, sys.argv[2:6])
     sys.argv[1:] = []
     _die_with(owner)
     connection: Connection[Any, Any] = Connection(talk)
-    slot = ChildSlot(control)
+    slot = ChildSlot(control, reports)
+    capture.others = slot
+    capture.install()
     os.set_blocking(control, False)
     signal.signal(STOP_SIGNAL, slot.on_signal)
     for number in (signal.SIGTERM, signal.SIGINT):  # whoever signals all processes means the worker: it stops us

@@ -31,10 +31,11 @@ from yadtq.core.yadtq_keeper import Keeper
 from yadtq.core.yadtq_lease import Lease
 from yadtq.core.yadtq_outage import OutageLog
 from yadtq.core.yadtq_polling import Poller
-from yadtq.core.yadtq_pools import Pool, ThreadPool
+from yadtq.core.yadtq_pools import Pool, Slot, ThreadPool
 from yadtq.core.yadtq_processes import ProcessPool
 from yadtq.core.yadtq_publisher import Publisher
 from yadtq.core.yadtq_recovery import Recovery
+from yadtq.core.yadtq_reporter import Reporter
 from yadtq.core.yadtq_result_db import ResultStore
 from yadtq.core.yadtq_task import check_name
 from yadtq.core.yadtq_watch import Watch
@@ -109,8 +110,8 @@ class TaskWorker:
             return ProcessPool(slots, children.execute, launch, settings.timeout_grace)
         executor = Executor(functions, settings, self._ended)
 
-        def give_up(delivery: Delivery) -> None:
-            executor.give_up(delivery)
+        def give_up(delivery: Delivery, slot: Slot[Delivery]) -> None:
+            executor.give_up(delivery, slot)
             if not self._pool.capacity:
                 self._break("all its threads hang in tasks that passed their time limit")
 
@@ -137,6 +138,7 @@ class TaskWorker:
         self._heartbeat = Heartbeat(
             store, self._lease, self._pool, about, self._state, self._recovery.fenced, self._control.obey
         )
+        self._reporter = Reporter(store, self._pool)
         self._keeper = Keeper(store, broker, self._lease, self._publisher)
         self._watch = Watch(store, broker, lambda: self._claimer.rejected)
         self._recovery.lease, self._recovery.heartbeat = self._lease, self._heartbeat
@@ -277,7 +279,7 @@ class TaskWorker:
         return False
 
     def _start_threads(self) -> None:
-        for part in (self._claimer, self._finisher, self._heartbeat, self._keeper, self._watch):
+        for part in (self._claimer, self._finisher, self._heartbeat, self._reporter, self._keeper, self._watch):
             thread = threading.Thread(
                 target=self._guarded, args=(part.loop,), name=f"yadtq-{type(part).__name__.lower()}", daemon=True
             )
@@ -338,6 +340,7 @@ class TaskWorker:
         self._pool.stop()
         self._finisher.stop()
         self._heartbeat.stop()
+        self._reporter.stop()
         self._keeper.stop()
         self._watch.stop()
         for thread in self._threads:

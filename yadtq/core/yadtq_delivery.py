@@ -6,6 +6,7 @@ import time
 from collections import deque
 
 from yadtq.core.yadtq_offsets import OffsetWindow
+from yadtq.core.yadtq_report import Report
 from yadtq.core.yadtq_task import Outcome, Task
 
 Position = tuple[str, int]  # topic, partition
@@ -40,6 +41,7 @@ class Delivery:
         "key",
         "offset",
         "outcome",
+        "report",
         "state",
         "task",
         "timestamp",
@@ -62,6 +64,7 @@ class Delivery:
         self.fence = 0
         self.claimed_at = 0.0  # monotonic seconds; 0 before Redis has given the run
         self.outcome: Outcome | None = None
+        self.report: Report | None = None  # what it told until it ended
         self.begun_at = self.finished_at = 0.0  # wall clock
 
     @property

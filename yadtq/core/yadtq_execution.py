@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import math
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -15,6 +16,7 @@ from yadtq.core.yadtq_codec import MAX_RESULT, dumps
 from yadtq.core.yadtq_delivery import Delivery
 from yadtq.core.yadtq_pools import Slot
 from yadtq.core.yadtq_processes import ChildDied, ProcessSlot
+from yadtq.core.yadtq_report import MOST_NOTE, clean
 from yadtq.core.yadtq_retry import RetryPolicy
 from yadtq.core.yadtq_task import Outcome, OutcomeKind, Reason, Task
 from yadtq.errors import DoNotRetry, TaskCancelled, TaskNotSerializable, TaskTimeout
@@ -66,7 +68,19 @@ class TaskContext:
         self.name = task.name
         self.attempt = run.attempt  # from 1
         self.fence = run.fence  # rises with every run of this task: a guard for outside effects
-        self._slot = slot
+        self._run, self._slot = run, slot
+
+    def progress(self, done: float, total: float | None = None, note: str = "") -> None:
+        """Tell how far the run is: ``done`` of ``total``, in any unit, and a few words. Cheap; written once a second.
+
+        Raises:
+            TypeError, ValueError: not a number, or not a finite one.
+        """
+        if self._slot.run is self._run:  # else it has ended, and a thread that it has left behind tells this
+            told = self._slot.telling()
+            if told is not None:
+                total = None if total is None else _number("total", total)
+                told.progress(time.time(), _number("done", done), total, clean(str(note))[:MOST_NOTE])
 
     @property
     def cancelled(self) -> bool:
@@ -92,6 +106,7 @@ class Executor:
         outcome = self.outcome(task, delivery, slot)
         if slot.told_at is not None:
             slot.end()  # an error raised from outside may have come just as the run ended
+        delivery.report = slot.take_report()
         if slot.dropped:
             logger.info("a run of task %s that was given up has ended; its outcome is dropped", task.id)
         else:
@@ -102,10 +117,11 @@ class Executor:
         function = self._functions.get(task.name)
         return self._hand_back(task) if function is None else self._run(function, task, run, slot)
 
-    def give_up(self, delivery: Delivery) -> None:
+    def give_up(self, delivery: Delivery, slot: Slot[Any]) -> None:
         """Hand on the outcome of a run that did not stop when its time was over, and never may."""
         task = delivery.task
         assert task is not None
+        delivery.report = slot.report
         function = self._functions[task.name]
         outcome = self._timed_out(function, task, delivery, "its thread was given up")
         logger.error(
@@ -209,6 +225,16 @@ class ChildExecutor(Executor):
         if killed_for is TaskTimeout:
             return self._timed_out(function, task, run, "its process was killed")
         return Outcome(OutcomeKind.LOST, reason=Reason.WORKER_LOST, error=f"its process {ending}")
+
+
+def _number(what: str, value: Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"ctx.progress: {what} must be a number, not {value!r}") from None
+    if not math.isfinite(number):
+        raise ValueError(f"ctx.progress: {what} must be a finite number, not {number}")
+    return int(number) if number.is_integer() else number
 
 
 def time_limit(function: TaskFunction, task: Task) -> float | None:

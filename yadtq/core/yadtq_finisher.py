@@ -74,7 +74,8 @@ class Finisher:
 
     def _finish(self, batch: list[Delivery]) -> None:
         runs = [self._entry(delivery) for delivery in batch]
-        reply = self._lease.ask(lambda: self._store.finish(self._lease.inc, runs))
+        told = {one.token: one.report.to_json(one.attempt) for one in batch if one.report is not None}
+        reply = self._lease.ask(lambda: self._store.finish(self._lease.inc, runs, told))
         for delivery, answer in zip(batch, reply.items, strict=True):
             if answer == b"FENCED":
                 logger.warning(

@@ -15,6 +15,7 @@ from yadtq.core.yadtq_delivery import Delivery
 from yadtq.core.yadtq_lease import Abandoned, Lease
 from yadtq.core.yadtq_pools import Pool
 from yadtq.core.yadtq_result_db import ResultStore
+from yadtq.core.yadtq_usage import Usage
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +55,7 @@ class Heartbeat:
         self._store = store
         self._lease = lease
         self._pool = pool
+        self._usage = Usage()
         self._about = json.dumps(about.__dict__)
         self._state = state
         self._fenced = fenced
@@ -104,10 +106,17 @@ class Heartbeat:
 
     def message(self, *, known: bool = False) -> tuple[str, str, list[str]]:
         """What a beat carries: about ('' where it is known), state, tokens held."""
-        running = [delivery.task.id for delivery in self._pool.running() if delivery.task is not None]
-        own = {"running": running[:MAX_SHOWN], "stuck": self._pool.stuck}
+        now, told = time.time(), self._state()
+        running = [run for run in self._pool.running() if run.task is not None][:MAX_SHOWN]
+        own = {
+            "running": [run.task and run.task.id for run in running],
+            "ran": [round(max(0.0, now - (run.begun_at or now)), 1) for run in running],
+            "stuck": self._pool.stuck,
+            "rate": self._usage.rates(told["done"], told["failed"]),
+            **self._usage.look(self._pool.pids),
+        }
         # Its clock lets others see how far it is from Redis' own.
-        state = json.dumps({**own, "clock": round(time.time(), 1), **self._state()})
+        state = json.dumps({**own, "clock": round(now, 1), **told})
         return ("" if known else self._about, state, list(self._lease.held))
 
     def _cancel(self, ids: set[str]) -> None:

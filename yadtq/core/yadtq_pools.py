@@ -16,6 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
+from yadtq.core.yadtq_report import Report, Told, capture
 from yadtq.errors import TaskCancelled, TaskTimeout
 
 logger = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ class Slot(Generic[R]):
         self.told_at: float | None = None  # when an error was raised in the run: at most one is
         self.cancelled = False
         self.dropped = False  # nobody waits for this run's outcome any more
+        self.report: Report | None = None  # what the present run tells; nothing where it tells nothing
 
     def begin(self, run: R, timeout: float | None) -> None:
         with self.lock:
@@ -51,6 +53,19 @@ class Slot(Generic[R]):
             self.deadline = None
             if self.told_at is not None:
                 self._take_back()
+
+    def telling(self) -> Told | None:
+        """Where what the present run tells goes; None between two runs."""
+        if self.run is None:
+            return None
+        if self.report is None:
+            self.report = Report()
+        return self.report
+
+    def take_report(self) -> Report | None:
+        """What the run that has just ended has told."""
+        report, self.report = self.report, None
+        return report
 
     def interrupt(self, run: R, error: type[Exception]) -> None:
         """Raise ``error`` in the run, unless it has ended meanwhile."""
@@ -154,6 +169,21 @@ class Pool(ABC, Generic[R, S]):
         """The runs under way."""
         return [run for slot in list(self.slots) if (run := slot.run) is not None]
 
+    def reports(self) -> list[tuple[R, Report]]:
+        """The runs under way that tell something, and what."""
+        found: list[tuple[R, Report]] = []
+        for slot in list(self.slots):
+            run, report = slot.run, slot.report
+            same_run = slot.run is run  # else the report may be the next one's
+            if run is not None and report is not None and same_run:
+                found.append((run, report))
+        return found
+
+    @property
+    def pids(self) -> list[int]:
+        """The child processes it runs tasks in."""
+        return []
+
     def cancel(self, wanted: Callable[[R], bool]) -> None:
         """Raise TaskCancelled in the runs that are wanted."""
         for slot in list(self.slots):
@@ -207,10 +237,10 @@ class ThreadPool(Pool[R, Slot[R]]):
     """Runs on threads. A hung one is given up and replaced, as often as the pool has slots."""
 
     def __init__(
-        self, size: int, execute: Callable[[R, Slot[R]], None], given_up: Callable[[R], None], grace: float
+        self, size: int, execute: Callable[[R, Slot[R]], None], given_up: Callable[[R, Slot[R]], None], grace: float
     ) -> None:
         super().__init__(size, execute, grace)
-        self._given_up = given_up  # told of a run whose thread was given up
+        self._given_up = given_up  # told of a run whose thread was given up, and where it runs on
         self._stuck = 0
 
     @property
@@ -220,8 +250,19 @@ class ThreadPool(Pool[R, Slot[R]]):
     def _new_slot(self) -> Slot[R]:
         return Slot()
 
+    def start(self) -> None:
+        capture.install()
+        super().start()
+
     def _work(self, slot: Slot[R]) -> None:
+        try:
+            self._serve(slot)
+        finally:
+            capture.threads.pop(threading.get_ident(), None)
+
+    def _serve(self, slot: Slot[R]) -> None:
         slot.thread_id = threading.get_ident()
+        capture.threads[slot.thread_id] = slot
         while True:
             try:
                 run = self._todo.get()
@@ -246,7 +287,7 @@ class ThreadPool(Pool[R, Slot[R]]):
             self.slots.remove(slot)
             if self._stuck <= self.size:
                 self.slots.append(self._start_slot())
-        self._given_up(run)
+        self._given_up(run, slot)
 
     def _come_back(self) -> Slot[R] | None:
         """A thread that was given up has returned; it serves again where it was not replaced."""
@@ -256,5 +297,6 @@ class ThreadPool(Pool[R, Slot[R]]):
                 return None
             slot: Slot[R] = Slot()
             slot.thread_id = threading.get_ident()
+            capture.threads[slot.thread_id] = slot
             self.slots.append(slot)
             return slot

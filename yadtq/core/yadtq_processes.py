@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import logging
 import os
 import pickle
+import select
 import signal
 import socket
 import struct
@@ -52,7 +54,7 @@ class Job:
 class Launch:
     """How a child is started, and the first thing it is sent."""
 
-    command: Sequence[str]  # two file descriptors are appended: the talk and the control pipe
+    command: Sequence[str]  # three file descriptors are appended: the talk, the control pipe and the report pipe
     load: bytes
 
 
@@ -71,19 +73,30 @@ class Child:
     def __init__(self, launch: Launch) -> None:
         self._socket, theirs = socket.socketpair()
         control, self._control = os.pipe()
+        self._reports, report = os.pipe()
         os.set_blocking(self._control, False)
+        os.set_blocking(self._reports, False)
         self._talk: Connection[Any, Any] = Connection(os.dup(self._socket.fileno()))
         try:
             self._process = subprocess.Popen(
-                [*launch.command, str(theirs.fileno()), str(control)],
-                pass_fds=(theirs.fileno(), control),
+                [*launch.command, str(theirs.fileno()), str(control), str(report)],
+                pass_fds=(theirs.fileno(), control, report),
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,  # what a task starts goes with it; the terminal's Ctrl-C is for the worker
             )
         finally:
             theirs.close()
             os.close(control)
-        refusal = self.ask(launch.load)
+            os.close(report)
+        self._news = select.poll()
+        self._news.register(self._talk.fileno(), select.POLLIN)
+        self._news.register(self._reports, select.POLLIN)
+        self._rest = b""  # the beginning of a word whose end has not come yet
+        try:
+            refusal = self.ask(launch.load)
+        except ChildDied:
+            self.close()
+            raise
         if refusal:
             self.close()
             raise ConfigError(refusal.decode())
@@ -96,13 +109,29 @@ class Child:
     def pid(self) -> int:
         return self._process.pid
 
-    def ask(self, data: bytes) -> bytes:
-        """Send, and wait for the answer; raises ChildDied."""
+    def ask(self, data: bytes, hear: Callable[[bytes], None] = lambda _word: None) -> bytes:
+        """Send, and wait for the answer; meanwhile ``hear`` is given each word of the report pipe. Raises ChildDied."""
         try:
             self._talk.send_bytes(data)
+            while self._talk.fileno() not in (ready := {fd for fd, _ in self._news.poll()}):
+                if self._reports in ready:
+                    self._hear(hear)
             return self._talk.recv_bytes()
         except (EOFError, OSError) as error:
             raise ChildDied(self._how_it_ended()) from error
+        finally:
+            self._hear(hear)  # what was told before the end comes before the answer, also before a death
+
+    def _hear(self, hear: Callable[[bytes], None]) -> None:
+        try:
+            while data := os.read(self._reports, 65_536):
+                *words, self._rest = (self._rest + data).split(b"\n")
+                for word in words:
+                    hear(word)
+            with contextlib.suppress(KeyError):  # its other end is closed: nothing comes any more
+                self._news.unregister(self._reports)
+        except BlockingIOError:
+            return
 
     def tell(self, number: int, *, cancelled: bool) -> None:
         """Have an error raised in this job, if the child is at it."""
@@ -129,6 +158,7 @@ class Child:
         self._socket.close()
         if self._control >= 0:
             os.close(self._control)
+            os.close(self._reports)
             self._control = -1
 
     def _how_it_ended(self) -> str:
@@ -162,7 +192,17 @@ class ProcessSlot(Slot[R], Generic[R]):
         child = self.child
         assert child is not None  # a slot without one takes no run
         job = Job(self._number, task, attempt, fence)
-        return pickle.loads(child.ask(pickle.dumps(job)))  # noqa: S301 -- our own child, on a line of our own
+        return pickle.loads(child.ask(pickle.dumps(job), self._hear))  # noqa: S301 -- our own child, on a line of our own
+
+    def _hear(self, word: bytes) -> None:
+        """One word that the task told; a thread that an earlier task left behind may tell one, too."""
+        try:
+            number, kind, *values = json.loads(word)
+        except ValueError:  # two threads wrote at once, where the pipe does not keep their words apart
+            return
+        told = self.telling()
+        if told is not None and number == self._number:
+            (told.log if kind == "log" else told.progress)(*values)
 
     def kill(self, run: R, reason: type[Exception] | None) -> None:
         """Kill the child that is at this run, unless it has ended meanwhile."""
@@ -187,6 +227,10 @@ class ProcessPool(Pool[R, ProcessSlot[R]]):
         self._launch = launch
         self._settled = threading.Event()  # the first child is ready, or cannot be had
         self._refusal: ConfigError | None = None
+
+    @property
+    def pids(self) -> list[int]:
+        return [slot.child.pid for slot in list(self.slots) if slot.child is not None]
 
     @property
     def capacity(self) -> int:

@@ -37,6 +37,7 @@ KEYS: dict[str, str] = {
     "envelope:": "string a task's sealed envelope, by id",
     "result:": "string a result over 64 bytes, JSON, by id",
     "history:": "list   attempts that did not succeed and what people did, JSON, newest 50, by id",
+    "report:": "hash   what the present or last run of a task tells (token, now), and the one before it (before), JSON, by id",
     "key:": "string the id submitted with an idempotency key, by the key's hash",
     "outbox": "zset   tasks Kafka has not acknowledged -> ms of the next publish check",
     "due": "zset   tasks -> ms when they are due or expire",

@@ -149,6 +149,16 @@ local function expire_task(id, seconds)
   redis.call('EXPIRE', row_key(id), seconds)
   redis.call('EXPIRE', P .. 'envelope:' .. id, seconds)
   redis.call('EXPIRE', P .. 'history:' .. id, seconds)
+  redis.call('EXPIRE', P .. 'report:' .. id, seconds)
+end
+
+-- What a run tells of itself, each time whole; beside it what the run before told last.
+local function write_report(id, token, report)
+  local key = P .. 'report:' .. id
+  local r = redis.call('HMGET', key, 'token', 'now')
+  if r[1] and r[1] ~= token then redis.call('HSET', key, 'before', r[2]) end
+  redis.call('HSET', key, 'token', token, 'now', report)
+  redis.call('HSET', row_key(id), 'reported', 1)
 end
 
 -- A task that ends without success: its envelope stays for a retry by a person.

@@ -1,7 +1,7 @@
 -- Write down how runs ended. Only the run that holds the row may end it; a lost reply is answered by sending the same again.
 -- ARGV: incarnation, result ttl s, failed ttl s, tombstone ttl s, most bytes of an envelope kept after success, hand-back unit ms,
 --       then per run: id, token, kind (success|retry|failed|handback|cancelled|lost), result or error in short, result in full
---       or '' (of a failure: its fingerprint), reason, delay ms, history entry or ''
+--       or '' (of a failure: its fingerprint), reason, delay ms, history entry or '', report or ''
 -- Reply: per run OK or FENCED
 local inc = ARGV[1]
 local out, ended = {ERA, NOW}, {}
@@ -17,6 +17,7 @@ local function succeed(id, key, row, short, whole)
   else
     redis.call('EXPIRE', envelope, ARGV[2])
   end
+  if row.reported then redis.call('EXPIRE', P .. 'report:' .. id, ARGV[2]) end
   if row.noted then redis.call('EXPIRE', P .. 'history:' .. id, ARGV[2]) end
   note_move(id, row.queue, 'processing', 'success')
   redis.call('PUBLISH', P .. 'done:' .. id, 'success')
@@ -38,12 +39,14 @@ local function hand_back(id, key, row, error, handbacks)
   end
 end
 
-local function finish(id, token, kind, short, whole, reason, delay, entry)
+local function finish(id, token, kind, short, whole, reason, delay, entry, report)
   local key = row_key(id)
-  local r = redis.call('HMGET', key, 'status', 'token', 'gen', 'queue', 'cancel', 'attempt', 'args', 'noted', 'handbacks', 'started', 'lost', 'changed')
+  local r = redis.call('HMGET', key, 'status', 'token', 'gen', 'queue', 'cancel', 'attempt', 'args', 'noted', 'handbacks', 'started', 'lost', 'changed', 'reported')
   if r[2] ~= token then return 'FENCED' end
   if r[1] ~= 'processing' then return 'OK' end -- the same outcome again, after a lost reply
   local row = {gen = tonumber(r[3]), queue = r[4], attempt = tonumber(r[6] or 1), args = r[7], noted = r[8], lost = r[11], inc = inc}
+  if report ~= '' then write_report(id, token, report) end
+  row.reported = r[13] or report ~= ''
   ended[#ended + 1] = id
   if kind ~= 'handback' then
     count(waited, bucket(r[10] - r[12]), 1)
@@ -67,8 +70,8 @@ local function finish(id, token, kind, short, whole, reason, delay, entry)
   return 'OK'
 end
 
-for i = 7, #ARGV, 8 do
-  local code = finish(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], ARGV[i + 5], ARGV[i + 6], ARGV[i + 7])
+for i = 7, #ARGV, 9 do
+  local code = finish(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], ARGV[i + 5], ARGV[i + 6], ARGV[i + 7], ARGV[i + 8])
   if code == 'FENCED' then fenced = fenced + 1 end
   out[#out + 1] = code
 end

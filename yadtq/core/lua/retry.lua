@@ -19,6 +19,7 @@ local function retry(id, given)
   redis.call('PERSIST', row_key(id))
   redis.call('PERSIST', envelope)
   redis.call('PERSIST', P .. 'history:' .. id)
+  redis.call('PERSIST', P .. 'report:' .. id)
   redis.call('HDEL', row_key(id), 'cancel', 'expires', 'reason', 'error', 'handbacks')
   republish(id, r[2], status, tonumber(r[3]) + 1, 'attempt', 0, 'lost', 0, 'retried', NOWS)
   return 'queued'

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,14 +34,26 @@ class WorkerMoves(Moves):
         """Rows lost with Redis: (id, gen, name, queue, record time ms, expires ms or "", envelope, args JSON, preview)."""
         return self.run("rebuild", self._recheck, *flat(rows))
 
-    def finish(self, inc: str, runs: Iterable[tuple[Any, ...]]) -> Reply:
+    def report(self, runs: Iterable[tuple[str, str, bytes]]) -> Reply:
+        """What running tasks tell: (id, token, report)."""
+        return self.run("report", *flat(runs))
+
+    def finish(self, inc: str, runs: Iterable[tuple[Any, ...]], reports: Mapping[str, bytes] | None = None) -> Reply:
         """Ended runs: (id, token, kind, short, whole, reason, delay ms, history entry).
 
-        ``whole`` is a long result, or the fingerprint of a failure.
+        ``whole`` is a long result, or the fingerprint of a failure; ``reports`` is what runs told last, by token.
         """
+        told = reports or {}
         unit = seconds_to_ms(self.settings.time_scale)
         return self.run(
-            "fin", inc, self._result_ttl, self._failed_ttl, self._tombstone_ttl, INLINE_LIMIT, unit, *flat(runs)
+            "fin",
+            inc,
+            self._result_ttl,
+            self._failed_ttl,
+            self._tombstone_ttl,
+            INLINE_LIMIT,
+            unit,
+            *flat((*run, told.get(run[1], b"")) for run in runs),
         )
 
     def beat(self, inc: str, about: str, state: str, held: Iterable[str], *, heard: int = 0) -> Reply:

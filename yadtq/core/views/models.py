@@ -33,6 +33,31 @@ class Action:
 
 
 @dataclass(frozen=True)
+class Progress:
+    """How far a run said that it is."""
+
+    done: float
+    total: float | None
+    note: str
+    at: float
+
+    @property
+    def share(self) -> float | None:
+        """From 0 to 1; None where the whole is not known."""
+        return min(1.0, max(0.0, self.done / self.total)) if self.total and self.total > 0 else None
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """One log record of a run."""
+
+    at: float
+    level: str  # as Python's logging has it
+    text: str
+    attempt: int
+
+
+@dataclass(frozen=True)
 class TaskDetail:
     """Everything kept of one task."""
 
@@ -43,6 +68,11 @@ class TaskDetail:
     history: list[Attempt]
     envelope_at: str  # redis, row (short arguments of an ended task) or kafka
     actions: list[Action] = field(default_factory=list)
+    progress: Progress | None = None  # of the present or last run
+    log: list[LogLine] = field(
+        default_factory=list
+    )  # of that run and the one before it: the newest 200 lines or 16 kB of each
+    log_cut: int = 0  # how many older lines those runs wrote
 
 
 @dataclass(frozen=True)
@@ -90,6 +120,14 @@ class FunctionInfo:
 
 
 @dataclass(frozen=True)
+class SlotInfo:
+    """One run under way in a worker."""
+
+    task: str  # its id
+    since: float
+
+
+@dataclass(frozen=True)
 class WorkerInfo:
     """One incarnation of a worker, from its last beat."""
 
@@ -116,6 +154,11 @@ class WorkerInfo:
     stuck: int = 0  # threads lost to tasks that did not end when their time was over
     paused: float = 0.0  # seconds it had claimed nothing because a person asked, at its last beat; 0 where it claims
     asked: list[str] = field(default_factory=list)  # what people asked of it and it has not heard yet
+    slots: list[SlotInfo] = field(default_factory=list)  # what runs, and since when
+    memory: int | None = None  # bytes resident in its processes; None where the system does not tell
+    cpu: float | None = None  # processor time of its processes, 1.0 for one core busy all the time
+    done_rate: float = 0.0  # tasks a minute, over the last minute
+    failed_rate: float = 0.0
     functions: list[FunctionInfo] = field(default_factory=list)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from yadtq.core.views.changes import ChangeReads
-from yadtq.core.views.models import Action, Attempt, TaskDetail
+from yadtq.core.views.models import Action, Attempt, LogLine, Progress, TaskDetail
 from yadtq.core.yadtq_codec import loads, parse, preview
 from yadtq.core.yadtq_task import TaskResult, TaskStatus
 from yadtq.errors import TaskNotFound
@@ -43,20 +43,22 @@ class TaskReads(ChangeReads):
         pipe = self._store.client.pipeline(transaction=False)
         pipe.get(self._store.key("envelope:", task_id))
         pipe.lrange(self._store.key("history:", task_id), 0, -1)
-        pipe.hget(self._store.key("t:", task_id), "args")
-        envelope, history, short = self._store.guard(pipe.execute)
+        pipe.hmget(self._store.key("t:", task_id), "args", "token")
+        pipe.hgetall(self._store.key("report:", task_id))
+        envelope, history, (short, token), report = self._store.guard(pipe.execute)
         lines = [json.loads(entry) for entry in history]
         attempts = [_attempt(line) for line in lines if "action" not in line]
         actions = [_action(line) for line in lines if "action" in line]
+        told = _told(report, token)
         if envelope is not None:
             task = parse(envelope.partition(b"\n")[2])
             given = {"retries": task.retries, "timeout": task.timeout}
             options = {name: value for name, value in given.items() if value is not None}
-            return TaskDetail(result, list(task.args), task.kwargs, options, attempts, "redis", actions)
+            return TaskDetail(result, list(task.args), task.kwargs, options, attempts, "redis", actions, *told)
         if short:
             args, kwargs = loads(short)
-            return TaskDetail(result, args, kwargs, {}, attempts, "row", actions)
-        return TaskDetail(result, None, None, {}, attempts, "kafka", actions)
+            return TaskDetail(result, args, kwargs, {}, attempts, "row", actions, *told)
+        return TaskDetail(result, None, None, {}, attempts, "kafka", actions, *told)
 
     def failed_count(self) -> int:
         """Failed tasks kept."""
@@ -165,3 +167,15 @@ def _attempt(entry: dict[str, Any]) -> Attempt:
 
 def _action(entry: dict[str, Any]) -> Action:
     return Action(entry["action"], entry.get("by", ""), entry["at"] / 1000, entry.get("task"))
+
+
+def _told(report: dict[bytes, bytes], token: bytes | None) -> tuple[Progress | None, list[LogLine], int]:
+    """Progress, log lines, and how many older lines are gone, of what the last two runs told."""
+    runs = [json.loads(report[name]) for name in (b"before", b"now") if name in report]
+    lines = [LogLine(at, level, text, run["attempt"]) for run in runs for at, level, text in run["lines"]]
+    cut = sum(run["said"] - len(run["lines"]) for run in runs)
+    last = runs[-1]["progress"] if runs and report[b"token"] == token else None
+    if last is None:
+        return None, lines, cut
+    at, done, total, note = last
+    return Progress(done, total, note, at), lines, cut

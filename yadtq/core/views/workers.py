@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from yadtq.core.views.base import Reads
-from yadtq.core.views.models import FunctionInfo, ParamInfo, WorkerInfo
+from yadtq.core.views.models import FunctionInfo, ParamInfo, SlotInfo, WorkerInfo
 
 
 class WorkerReads(Reads):
@@ -49,6 +49,7 @@ class WorkerReads(Reads):
         about, state = json.loads(row[b"about"]), json.loads(row.get(b"state", b"{}"))
         beat_at = int(row[b"beat"]) / 1000
         age = max(0.0, now - beat_at)
+        rates = state.get("rate", (0.0, 0.0))
         return WorkerInfo(
             id=worker_id,
             name=about["name"],
@@ -72,6 +73,14 @@ class WorkerReads(Reads):
             clock_skew=state["clock"] - beat_at if "clock" in state else 0.0,
             stuck=state.get("stuck", 0),
             paused=state.get("paused", 0.0),
+            slots=[
+                SlotInfo(task_id, beat_at - ran)
+                for task_id, ran in zip(state.get("running", []), state.get("ran", []), strict=False)
+            ],
+            memory=state.get("rss"),
+            cpu=state.get("cpu"),
+            done_rate=rates[0],
+            failed_rate=rates[1],
             asked=[command.decode() for command in asked],
             functions=[_function(entry, list(about["queues"])) for entry in about["functions"]],
         )
