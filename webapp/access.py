@@ -27,6 +27,8 @@ ROLES = {
     "auth.logout": "viewer",
     "auth.theme": "viewer",
     "metrics.metrics": "viewer",
+    "failed.index": "viewer",
+    "failed.rejected": "viewer",
     "kafka.index": "viewer",
     "kafka.detach": "operator",
     "sessions.index": "viewer",

@@ -6,6 +6,7 @@ A part of `yadtq_broker`, which makes the connections.
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,10 +16,12 @@ from kafka import KafkaAdminClient, KafkaConsumer, OffsetSpec, TopicPartition
 from kafka.errors import RetriableError
 
 from yadtq.config import Settings
+from yadtq.core.yadtq_codec import MASK, SECRET_NAMES
 
 logger = logging.getLogger(__name__)
 
 PREVIEW = 2_000  # bytes of a rejected record that are shown
+_FIELD = re.compile(r'("(?:[^"\\]|\\.)*")(\s*:\s*)("(?:[^"\\]|\\.)*"?|[^\s,}\]"]+)')
 
 
 @dataclass(frozen=True)
@@ -157,5 +160,14 @@ def _rejected(record: Any) -> RejectedRecord:
         key=(record.key or b"")[:200].decode(errors="replace"),
         reason=headers.get("yadtq-reason", ""),
         size=len(body),
-        preview=body[:PREVIEW].decode(errors="replace"),
+        preview=masked(body[:PREVIEW].decode(errors="replace")),
     )
+
+
+def masked(text: str) -> str:
+    """JSON, or what is left of it, with the values of fields named like a secret masked."""
+
+    def mask(field: re.Match[str]) -> str:
+        return f'{field[1]}{field[2]}"{MASK}"' if SECRET_NAMES.search(field[1].strip('"')) else field[0]
+
+    return _FIELD.sub(mask, text)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from yadtq.core.views.models import FailureGroup, TaskPage
+from yadtq.core.views.models import FailureGroup, GroupPage, TaskPage
+from yadtq.core.views.paging import Walk, read_cursor, write_cursor
 from yadtq.core.views.search import SearchReads
 from yadtq.core.yadtq_query import Query
 
@@ -15,9 +16,23 @@ class FailureReads(SearchReads):
 
     def failure_groups(self, limit: int = 20) -> list[FailureGroup]:
         """The groups with the newest failures, newest first; a group's size does not matter for the cost."""
+        return self.failure_page(limit=limit).items
+
+    def failure_page(self, cursor: str | None = None, limit: int = 20) -> GroupPage:
+        """One page of them; ``cursor`` is one that an earlier page gave, a broken one starts at the newest."""
+        groups = self._store.key("groups")
+        walk = Walk(self._store, [groups], after=read_cursor(cursor)[1])
+        entries = walk.next(limit)
+        total = int(self._store.guard(lambda: self._store.client.zcard(groups)))
+        end = None if walk.exhausted or not entries else write_cursor("<", entries[-1])
+        return GroupPage(self._groups([entry.id for entry in entries]), end, total)
+
+    def failure_group(self, fingerprint: str) -> FailureGroup | None:
+        """One group, or None."""
+        return next(iter(self._groups([fingerprint])), None)
+
+    def _groups(self, prints: list[str]) -> list[FailureGroup]:
         client, key = self._store.client, self._store.key
-        names = self._store.guard(lambda: client.zrevrange(key("groups"), 0, limit - 1))
-        prints = [raw.decode() for raw in names]
         now = self._store.time_ms() * 1000
         pipe = client.pipeline(transaction=False)
         for fp in prints:

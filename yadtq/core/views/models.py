@@ -217,6 +217,15 @@ class FailureGroup:
 
 
 @dataclass(frozen=True)
+class GroupPage:
+    """One page of groups, the newest failure first; ``next`` is the cursor of those whose failures are older."""
+
+    items: list[FailureGroup]
+    next: str | None
+    total: int  # groups in all
+
+
+@dataclass(frozen=True)
 class WaitingFact:
     """One reason why a task has not started, for people; the code is for programs."""
 
