@@ -17,6 +17,7 @@ from yadtq.api.yadtq_bulk import BulkJobs
 from yadtq.core.yadtq_accounts import Accounts
 from yadtq.core.yadtq_outage import OutageLog
 from yadtq.core.yadtq_views import Views
+from yadtq.errors import InvalidName
 
 if TYPE_CHECKING:
     from yadtq.config import Settings
@@ -55,8 +56,11 @@ class Engine:
         return BulkJobs(self.client, self.store)
 
     def topic_of(self, queue: str) -> str:
-        """The topic that carries a queue."""
-        return self._broker.topic_of(queue)
+        """The topic that carries a queue; nothing where a name in Redis cannot be one, so that the page still shows the rest."""
+        try:
+            return self._broker.topic_of(queue)
+        except InvalidName:
+            return ""
 
     def close(self) -> None:
         """Send what waits, then drop the connections; for tests and scripts, a server just ends."""
