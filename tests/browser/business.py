@@ -1,0 +1,129 @@
+"""An imaginary shop on real servers: its workers, what its customers cause, and the hour before the doors opened."""
+
+from __future__ import annotations
+
+import math
+import random
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from kafka import KafkaProducer
+
+from tests.helpers import eventually
+from tests.integration.web_stack import Stack
+from yadtq.embedded import EmbeddedKafka, EmbeddedRedis
+
+TASKS = "tests.browser.shop"
+WORKERS = {
+    "media-1": ("media", 6),
+    "media-2": ("media", 6),
+    "mail-1": ("mail,default", 4),
+    "mail-2": ("mail", 4),
+    "billing-1": ("billing", 8),
+}
+ORDERS = 100  # waiting when the doors open
+
+
+class Shop(Stack):
+    """A stack with named workers, one of which dies, and customers."""
+
+    def __init__(self, kafka_servers: str, redis_url: str) -> None:
+        super().__init__({"kafka_servers": kafka_servers, "redis_url": redis_url})
+        self._kafka_servers = kafka_servers
+        self._order = 48_000
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._trade, daemon=True)
+
+    def open(self) -> None:
+        """Let workers and customers in."""
+        workers = {name: self._hire(name, *given) for name, given in WORKERS.items()}
+        eventually(lambda: len(self.views.workers()) == len(WORKERS), 60)
+        for _ in range(ORDERS):
+            self._sell()
+        self._mishaps()
+        workers["mail-2"].kill()
+        self._thread.start()
+
+    def close(self) -> None:
+        """No more orders; everybody goes home."""
+        self._closed.set()
+        self._thread.join()
+        self.stop()
+
+    def remember_an_hour(self) -> None:
+        """Write down an hour like the minute before this one, so that the charts show more than the minutes of this run."""
+        redis, key = self.store.client, self.store.key
+        newest, sums = eventually(self._last_minute, 90)
+        for back in range(1, 59):
+            share = 1 + 0.25 * math.sin(back / 7) + random.uniform(-0.12, 0.12)
+            then = {name: round(count * share) for name, count in sums.items()}
+            redis.hset(key("minute:", str(newest - 60 * back)), mapping=then)
+
+    def _last_minute(self) -> tuple[int, dict[str, int]] | None:
+        redis, key = self.store.client, self.store.key
+        start = int(redis.get(key("open_minute")) or 0) - 60
+        row = redis.hgetall(key("minute:", str(start)))
+        return (start, {name.decode(): int(count) for name, count in row.items()}) if row else None
+
+    def _hire(self, name: str, queues: str, slots: int) -> subprocess.Popen[bytes]:
+        self._environment["YADTQ_WORKER_NAME"] = name
+        return self._start("yadtq.cli", "worker", TASKS, "-Q", queues, "-c", str(slots))
+
+    def _trade(self) -> None:
+        while not self._closed.wait(random.uniform(0.2, 1.2)):
+            self._sell()
+
+    def _sell(self) -> None:
+        self._order += 1
+        order, language = self._order, random.choice(["en", "de", "fr"])
+        billing, mail, media = (self.client.options(queue=queue) for queue in ("billing", "mail", "media"))
+        billing.submit("billing.charge_card", order, round(random.uniform(5, 400), 2))
+        billing.submit("billing.render_invoice", order, language=language)
+        mail.submit("mail.send_email", f"customer{order}@shop.example", "order-received", {"order": order})
+        for side in ("front", "side", "top"):
+            media.submit("media.resize_image", f"catalog/{order % 97}/{side}.jpg", width=random.choice([640, 1280]))
+        if order % 20 == 0:
+            media.submit("media.resize_image", f"catalog/tmp/{order} (final).heic")
+            media.submit("media.transcode_preview", f"catalog/clips/{order}.mov", 12)
+            self.client.options(queue="mail", delay=7200).submit(
+                "mail.send_email", f"c{order}@shop.example", "how-was-it"
+            )
+
+    def _mishaps(self) -> None:
+        for n in range(12):
+            self.client.options(queue="mail").submit("mail.send_email", f"someone{n}@nowhere.example", "newsletter")
+        reports = self.client.options(queue="reports")
+        self.client.options(queue="reports", expires=1).submit(
+            "reports.export_csv", "orders", "2026-10-01", "2026-10-31"
+        )
+        for month in ("2026-09", "2026-10"):
+            reports.submit("reports.build_monthly", month)
+        cancelled = reports.submit("reports.build_monthly", "2026-08")
+        self.client.cancel(cancelled)
+        stranger = KafkaProducer(bootstrap_servers=self._kafka_servers)
+        stranger.send("yadtq_tasks.mail", key=b"0", value=b"hello, is this a queue?")
+        stranger.close()
+
+
+@contextmanager
+def open_shop() -> Iterator[Shop]:
+    """The servers and the shop on them."""
+    with tempfile.TemporaryDirectory() as folder:
+        kafka = EmbeddedKafka(Path(folder, "kafka"), ports=[0])
+        redis_server = EmbeddedRedis(Path(folder, "redis"), port=0)
+        kafka.start()
+        redis_server.start()
+        try:
+            shop = Shop(kafka.bootstrap_servers, redis_server.url)
+            shop.open()
+            try:
+                yield shop
+            finally:
+                shop.close()
+        finally:
+            redis_server.stop()
+            kafka.stop()
