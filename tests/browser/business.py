@@ -67,7 +67,9 @@ class Shop(Stack):
         redis, key = self.store.client, self.store.key
         start = int(redis.get(key("open_minute")) or 0) - 60
         row = redis.hgetall(key("minute:", str(start)))
-        return (start, {name.decode(): int(count) for name, count in row.items()}) if row else None
+        trouble = (b"rejected", b"fenced", b"rebuilt")  # that is of this minute alone
+        sums = {name.decode(): int(count) for name, count in row.items() if name not in trouble}
+        return (start, sums) if sums else None
 
     def _hire(self, name: str, queues: str, slots: int) -> subprocess.Popen[bytes]:
         self._environment["YADTQ_WORKER_NAME"] = name
@@ -88,7 +90,7 @@ class Shop(Stack):
             media.submit("media.resize_image", f"catalog/{order % 97}/{side}.jpg", width=random.choice([640, 1280]))
         if order % 20 == 0:
             media.submit("media.resize_image", f"catalog/tmp/{order} (final).heic")
-            media.submit("media.transcode_preview", f"catalog/clips/{order}.mov", 12)
+            media.submit("media.transcode_preview", f"catalog/clips/{order}.mov", random.choice([8, 12]))
             self.client.options(queue="mail", delay=7200).submit(
                 "mail.send_email", f"c{order}@shop.example", "how-was-it"
             )
@@ -96,6 +98,7 @@ class Shop(Stack):
     def _mishaps(self) -> None:
         for n in range(12):
             self.client.options(queue="mail").submit("mail.send_email", f"someone{n}@nowhere.example", "newsletter")
+        self.client.options(queue="media").submit("media.transcode_preview", "catalog/clips/showreel.mov", 120)
         reports = self.client.options(queue="reports")
         self.client.options(queue="reports", expires=1).submit(
             "reports.export_csv", "orders", "2026-10-01", "2026-10-31"

@@ -18,11 +18,10 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.browser.business import Shop, open_shop
-from yadtq.core.yadtq_task import TaskStatus
+from yadtq.core.yadtq_views import parse_query
 
 WARM_UP = 150  # seconds of business before the pictures
 HIGHEST = 1_900  # pixels of a picture; what is below is more of the same
-COLOURS = 128  # enough for these pages, and a third of the bytes
 SIZES = {"": (1360, 850), "phone-": (390, 844)}
 
 FORMS: dict[str, dict[str, Any]] = {
@@ -34,13 +33,18 @@ FORMS: dict[str, dict[str, Any]] = {
 
 def pages_of(shop: Shop) -> dict[str, str]:
     """The address of each page that is pictured."""
-    newest = {status: shop.views.tasks(status, limit=1).items for status in TaskStatus}
+
+    def task(query: str) -> str:
+        return f"/tasks/{shop.views.search(parse_query(query), limit=1).items[0].id}"
+
     busy = [worker.id for worker in shop.views.workers() if worker.running]
-    tasks = {f"task-{status}": f"/tasks/{items[0].id}" for status, items in newest.items() if items}
     return {
         "overview": "/",
-        "tasks": "/tasks?q=name:media",
-        **{name: tasks[name] for name in ("task-processing", "task-queued", "task-failed", "task-success")},
+        "tasks": "/tasks?q=queue:media",
+        "task-running": task("status:processing name:transcode args:showreel"),
+        "task-waiting": task("status:queued queue:reports"),
+        "task-failed": task("status:failed name:charge_card"),
+        "task-done": task("status:success name:resize_image"),
         "failed": "/failed",
         "workers": "/workers",
         "worker": f"/workers/{busy[0]}",
@@ -58,7 +62,7 @@ def shoot_all(browser: Browser, folder: Path, shop: Shop, wanted: Collection[str
     for form, context in FORMS.items():
         stranger = browser.new_context(**context).new_page()
         stranger.goto(f"{shop.url}/login")
-        shoot(stranger, folder / f"login-{form}.png")
+        shoot(stranger, folder / f"login-{form}.webp")
         stranger.context.close()
         page = shop.sign_in(browser, **context)
         for name, path in pages_of(shop).items():
@@ -66,7 +70,7 @@ def shoot_all(browser: Browser, folder: Path, shop: Shop, wanted: Collection[str
                 page.set_viewport_size(context["viewport"])
                 page.goto(shop.url + path)
                 page.wait_for_timeout(600)  # the live part's first words, and the charts
-                shoot(page, folder / f"{name}-{form}.png")
+                shoot(page, folder / f"{name}-{form}.webp")
         page.context.close()
 
 
@@ -74,8 +78,7 @@ def shoot(page: Page, path: Path) -> None:
     """One picture, as high as the page, so that a phone's menu is where it belongs."""
     width, height = page.evaluate("[innerWidth, document.documentElement.scrollHeight]")
     page.set_viewport_size({"width": width, "height": min(height, HIGHEST)})
-    picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-    picture.quantize(COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(path, optimize=True)
+    Image.open(io.BytesIO(page.screenshot())).convert("RGB").save(path, lossless=True, method=6)
 
 
 def with_browser(work: Callable[[Browser], None]) -> None:

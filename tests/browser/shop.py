@@ -69,11 +69,11 @@ def resize_image(
 @task(name="media.transcode_preview", timeout=900)
 def transcode_preview(key: str, seconds: int = 12, bitrate: str = "2M", ctx: Any = None) -> str:
     """Cut a preview out of a clip."""
-    steps = 300
-    for step in range(steps):
-        if hasattr(ctx, "progress"):
-            ctx.progress(step, steps, f"frame {step * 24:,} of {steps * 24:,}")
-        time.sleep(1)
+    frames = seconds * 24
+    for frame in range(0, frames, 2):
+        if ctx is not None:
+            ctx.progress(frame, frames, f"frame {frame:,} of {frames:,}")
+        time.sleep(0.4)
     return f"{key}.preview.mp4"
 
 

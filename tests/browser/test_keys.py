@@ -168,3 +168,14 @@ def test_control_and_enter_submit_from_any_field(stack: Stack, page: Page) -> No
 
     page.wait_for_url("**/submitted")
     expect(page.get_by_role("heading", name="add has succeeded")).to_be_visible()
+
+
+def test_the_title_counts_failed_tasks_and_follows(stack: Stack, page: Page) -> None:
+    stack.client.wait_for_result(stack.client.submit("fail"), 20)
+    page.reload()
+    before = stack.views.failed_count()
+    expect(page).to_have_title(f"({before}) Overview · YADTQ")
+
+    stack.client.wait_for_result(stack.client.submit("fail"), 20)
+
+    expect(page).to_have_title(f"({before + 1}) Overview · YADTQ")
