@@ -31,6 +31,7 @@ from webapp import (
     tokens,
     users,
     views,
+    workers,
 )
 from webapp.engine import Engine, open_engine
 from webapp.exposure import check_exposure, cookie_settings
@@ -89,6 +90,7 @@ def _wire(app: Flask, engine: Engine) -> None:
         tasks.pages,
         bulk.pages,
         failed.pages,
+        workers.pages,
         kafka.pages,
         again.pages,
         submit.pages,

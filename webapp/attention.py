@@ -67,12 +67,12 @@ def _missing(workers: Sequence[WorkerInfo], queues: Sequence[QueueInfo]) -> Iter
         return
     missing = [worker for worker in workers if not worker.online and not worker.stopped]
     for worker in missing[:_MOST_WORKERS]:
-        url = url_for("views.worker", worker_id=worker.id)
+        url = url_for("workers.show", worker_id=worker.id)
         text = "What it ran goes back to the queue; last heartbeat"
         yield Concern("failed", "offline", f"{worker.name} is offline.", text, url, at=worker.beat_at)
     if len(missing) > _MOST_WORKERS:
         others = len(missing) - _MOST_WORKERS
-        yield Concern("failed", "offline", f"{others} more workers are offline.", "", url_for("views.workers"))
+        yield Concern("failed", "offline", f"{others} more workers are offline.", "", url_for("workers.index"))
 
 
 def _unserved(workers: Sequence[WorkerInfo], queues: Sequence[QueueInfo]) -> Iterator[Concern]:

@@ -42,7 +42,6 @@ _PLACES = (
     Place("Tasks", "tasks", "t", "tasks.index"),
     Place("Failed", "failed", "f", "failed.index"),
     Place("Workers", "workers", "w", "workers.index"),
-    Place("Workers", "workers", "w", "views.workers"),
     Place("Kafka", "kafka", "k", "kafka.index"),
 )
 _ACCOUNT = (

@@ -1,10 +1,10 @@
-"""The pages that show things: overview, workers, one worker."""
+"""The overview: what needs a person, then numbers, then lists."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flask import Blueprint, abort, render_template
+from flask import Blueprint, render_template
 
 from webapp.attention import concerns
 from webapp.charts import SPAN_WORDS, lengths, throughput, ticks
@@ -53,25 +53,3 @@ def overview() -> ResponseReturnValue:
 def _slots(queue: QueueInfo, workers: Sequence[WorkerInfo]) -> int:
     """Slots of the workers online that take from a queue, which they may share with other queues."""
     return sum(worker.concurrency for worker in workers if worker.online and queue.name in worker.queues)
-
-
-@pages.get("/workers")
-def workers() -> ResponseReturnValue:
-    """All workers that beat within the last hour."""
-    reads = engine().views
-    mark = reads.change_mark()
-    everyone = reads.workers()
-    running = reads.tasks_by_id([task_id for worker in everyone for task_id in worker.running[:3]])
-    return render_template("workers.html", mark=mark, workers=everyone, running=running)
-
-
-@pages.get("/workers/<worker_id>")
-def worker(worker_id: str) -> ResponseReturnValue:
-    """One worker and what it runs."""
-    reads = engine().views
-    mark = reads.change_mark()
-    found = reads.worker(worker_id)
-    if found is None:
-        abort(404, "No worker with this id has sent a heartbeat in the last hour.")
-    running = reads.tasks_by_id(found.running)
-    return render_template("worker.html", mark=mark, worker=found, running=running)

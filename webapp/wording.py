@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 DAY, HOUR, MINUTE = 86_400, 3_600, 60
 
 
@@ -27,6 +32,27 @@ def _whole_units(whole: int) -> str:
 def number(value: float) -> str:
     """With thousands set apart."""
     return f"{value:,}"
+
+
+def size(count: float | None) -> str:
+    """Bytes: ``412 MiB``, ``1.3 GiB``."""
+    if count is None:
+        return "–"
+    unit, value = "MiB", count / 2**20
+    if value >= 1024:
+        unit, value = "GiB", value / 1024
+    return f"{value:.1f} {unit}" if value < 9.95 else f"{value:,.0f} {unit}"
+
+
+def spans(numbers: Iterable[int]) -> str:
+    """Whole numbers in short: ``0–3, 7``."""
+    runs: list[list[int]] = []
+    for one in sorted(numbers):
+        if runs and one == runs[-1][1] + 1:
+            runs[-1][1] = one
+        else:
+            runs.append([one, one])
+    return ", ".join(f"{first}–{last}" if last > first else f"{first}" for first, last in runs)
 
 
 def as_sentence(text: str) -> str:

@@ -65,6 +65,16 @@ class TaskReads(ChangeReads):
         client, key = self._store.client, self._store.key("index:", TaskStatus.FAILED.value)
         return int(self._store.guard(lambda: client.zcard(key)))
 
+    def progress(self, ids: Iterable[str]) -> dict[str, Progress | None]:
+        """How far each of the tasks said that it is; None for one that says nothing."""
+        wanted = list(dict.fromkeys(ids))
+        pipe = self._store.client.pipeline(transaction=False)
+        for task_id in wanted:
+            pipe.hget(self._store.key("t:", task_id), "token")
+            pipe.hgetall(self._store.key("report:", task_id))
+        answers = self._store.guard(pipe.execute) if wanted else []
+        return {task_id: _told(answers[2 * n + 1], answers[2 * n])[0] for n, task_id in enumerate(wanted)}
+
     def counts(self) -> dict[TaskStatus, int]:
         """Tasks by status: waiting and running ones as they are, failed ones kept, the other ended ones since the start."""
         live = [TaskStatus.SCHEDULED, TaskStatus.QUEUED, TaskStatus.PROCESSING, TaskStatus.RETRYING, TaskStatus.FAILED]
