@@ -145,7 +145,7 @@ def _last_hour(minutes: list[MinuteStats]) -> Iterator[Alarm]:
             "rejected",
             "warn",
             f"{number(rejected)} {'record was' if rejected == 1 else 'records were'} rejected in the last hour.",
-            "They are kept in the dead topic with the reason, and never run; the logs of the workers name it.",
+            "They never run, and are kept with the reason: Failed, Rejected records.",
             everywhere=False,
         )
     if fenced:

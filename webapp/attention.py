@@ -45,8 +45,14 @@ def concerns(
 ) -> list[Concern]:
     """All there is; alarms that stand on every page are not told again. ``hour`` is its minutes."""
     found = [*_missing(workers, queues), *_unserved(workers, queues), *_spike(hour, groups), *_held(held)]
-    found += [Concern(one.level, "warn", one.title, one.text) for one in alarms if not one.everywhere]
+    found += [Concern(one.level, "warn", one.title, one.text, _page_of(one)) for one in alarms if not one.everywhere]
     return sorted(found, key=lambda concern: concern.level)  # failed before warn
+
+
+def _page_of(alarm: Alarm) -> str:
+    if alarm.name == "rejected":
+        return url_for("failed.rejected")
+    return url_for("views.workers") if alarm.name.startswith(("clock-", "fenced")) else ""
 
 
 def _missing(workers: Sequence[WorkerInfo], queues: Sequence[QueueInfo]) -> Iterator[Concern]:

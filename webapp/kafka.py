@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
@@ -84,7 +84,8 @@ def index() -> ResponseReturnValue:
     glance = watch.now.get(fresh=_FRESH, wait=_WAIT)
     now = glance.value
     held = now.held(watch.held_after) if now else []
-    topics = _topics(now, queues, owners(workers), {head.place for head in held})
+    owned, asked = owners(workers), request.args.get("topic", "")
+    topics = _topics(now, queues, owned, {head.place for head in held}, asked)
     return render_template(
         "kafka.html",
         mark=mark,
@@ -92,14 +93,14 @@ def index() -> ResponseReturnValue:
         views=_ONLY,
         glance=glance,
         survey=now.survey if now else None,
-        topics=_chosen(topics, only, request.args.get("topic", "")),
+        topics=_chosen(topics, only, asked),
         topic_count=len(topics),
         partitions=sum(len(topic.rows) for topic in topics),
         group=engine().settings.group_id,
         held=held,
         held_after=watch.held_after,
         detach_after=DETACH_AFTER * engine().settings.time_scale,
-        owned=owners(workers),
+        owned=owned,
         queues=queues,
         outbox=reads.outbox_size(),
         online=[worker for worker in workers if worker.online],
@@ -124,45 +125,48 @@ def detach() -> ResponseReturnValue:
 
 
 def _topics(
-    now: KafkaNow | None, queues: Sequence[QueueInfo], owned: Mapping[Place, WorkerInfo], held: set[Place]
+    now: KafkaNow | None,
+    queues: Sequence[QueueInfo],
+    owned: Mapping[Place, WorkerInfo],
+    held: set[Place],
+    asked: str,
 ) -> list[Topic]:
-    """Every topic by name; without Kafka's word those of queues and workers."""
+    """Every topic by name; without Kafka's word those that workers read."""
     queue_of = {engine().topic_of(queue.name): queue.name for queue in queues}
     known = {(one.topic, one.number): one for one in now.survey.partitions} if now else {}
-    places = sorted(known or owned)
     history = [*engine().views.lags(), *([lags_by_topic(now.survey)] if now else [])]
+    places: dict[str, list[int]] = {}
+    for topic, number in sorted(known or owned):
+        places.setdefault(topic, []).append(number)
     found = []
-    for name in dict.fromkeys(topic for topic, _ in places):
+    for name, numbers in places.items():
         lags = [minute[name] for minute in history if name in minute]
+        lag = sum(known[name, number].lag for number in numbers) if now else None
+        is_open = asked == name or len(known or owned) <= _ALL_OPEN or bool(lag)
         rows = [
             Row(
                 number,
                 known.get((name, number)),
-                [minute[number] for minute in lags if number < len(minute)],
+                [minute[number] for minute in lags if number < len(minute)] if is_open else [],
                 owned.get((name, number)),
                 now.heads.get((name, number)) if now else None,
                 (name, number) in held,
             )
-            for topic, number in places
-            if topic == name
+            for number in numbers
         ]
-        lag = sum(row.state.lag for row in rows if row.state) if now else None
-        is_open = len(places) <= _ALL_OPEN or bool(lag)
         found.append(Topic(name, queue_of.get(name, ""), rows, lag, [sum(minute) for minute in lags], is_open))
     return found
 
 
-def _chosen(topics: list[Topic], only: str, name: str) -> list[Topic]:
+def _chosen(topics: list[Topic], only: str, asked: str) -> list[Topic]:
     """Those asked for, with the partitions asked for."""
 
     def wanted(row: Row) -> bool:
         return row.held if only == "held" else bool(row.state and row.state.lag)
 
-    if name:
-        return [
-            Topic(one.name, one.queue, one.rows, one.lag, one.trend, open=True) for one in topics if one.name == name
-        ]
+    if asked:
+        return [topic for topic in topics if topic.name == asked]
     if not only:
         return topics
-    narrowed = [(one, [row for row in one.rows if wanted(row)]) for one in topics]
-    return [Topic(one.name, one.queue, rows, one.lag, one.trend, open=True) for one, rows in narrowed if rows]
+    narrowed = [replace(topic, rows=[row for row in topic.rows if wanted(row)]) for topic in topics]
+    return [topic for topic in narrowed if topic.rows]

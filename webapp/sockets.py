@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ENDPOINT = "live.ws"
-VIEWS = ("tasks", "task", "overview", "workers")
+VIEWS = ("tasks", "task", "overview", "workers", "kafka", "failed")
 
 POLICY, RESTART, TRY_LATER, SIGN_IN = 1008, 1012, 1013, 4401  # close codes; app.js knows them
 

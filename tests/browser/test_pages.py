@@ -18,6 +18,10 @@ def every_page(stack: Stack) -> list[str]:
     worker = stack.views.workers()[0].id
     return [
         "/",
+        "/?span=7d",
+        "/kafka",
+        "/failed",
+        "/failed/rejected",
         "/tasks",
         "/tasks?status=failed",
         "/tasks?status=expired",

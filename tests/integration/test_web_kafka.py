@@ -96,6 +96,27 @@ def test_lag_is_noted_by_the_minute_and_shown_as_a_curve(settings: dict[str, Any
     assert re.search(r'aria-label="Lag of partition 0 by the minute, last hour: 4, 9(, 4){1,2}"', page)
 
 
+def test_of_many_partitions_those_with_lag_are_listed_and_the_others_on_request(settings: dict[str, Any]) -> None:
+    with Web(**{**settings, "partitions": 24}) as web, House({**settings, "partitions": 24}) as house:
+        house.client.options(queue="busy").submit("nobody")
+        eventually(lambda: house.views.outbox_size() == 0)
+        house.broker.ensure_topics([house.broker.topic_of("idle")])
+        viewer = web.signed_in("viewer")
+        page = viewer.get("/kafka").text
+        [address] = re.findall(r'href="(/kafka\?topic=[^"]+idle)"', page)
+        asked = viewer.get(address).text
+        lagging = rows(viewer.get("/kafka?only=lag").text)
+        nothing = viewer.get("/kafka?topic=none").text
+        wrong = viewer.get("/kafka?only=some")
+
+    assert len(rows(page)) == 24
+    assert len(rows(asked)) == 24
+    assert ".busy" not in asked.split('id="partitions"')[1]
+    assert [row[3] for row in lagging] == ["1"]
+    assert "No such topic" in nothing
+    assert (wrong.status_code, "there are lag, held" in wrong.text) == (400, True)
+
+
 def test_with_kafka_away_the_page_says_so_and_shows_what_redis_knows(redis_server: EmbeddedRedis) -> None:
     with Web(redis_server.url, kafka_servers=["127.0.0.1:9"]) as web:
         web.engine.client.submit("add", 1)
