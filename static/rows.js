@@ -54,9 +54,8 @@ function insertRow(row) {
   flash(row);
 }
 
-function newRows(found, matching) {
+function newRows(found) {
   if (!("first" in table.dataset) || !found.length) return;
-  if ("found" in table.dataset && !matching) return void document.dispatchEvent(new Event("rows:ask")); // only the server can tell
   const last = rows.rows.length ? sortKey(rows.rows[rows.rows.length - 1]) : -Infinity;
   const own = found.filter((row) => belongs(row)
     && (sortKey(row) > last || !("more" in table.dataset)));
@@ -79,7 +78,17 @@ export function takeRows(found, matching = false) {
     if (old) patchRow(old, row);
     else unknown.push(row);
   }
-  newRows(unknown, matching);
+  if (!("found" in table.dataset)) newRows(unknown);
+  else if (matching && "first" in table.dataset) newRows(unknown), dimOthers(found);
+  else if ("first" in table.dataset) document.dispatchEvent(new Event("rows:ask")); // only the server can tell what matches
+}
+
+// What a search no longer finds stays where it is, dimmed, until the page is loaded again.
+function dimOthers(found) {
+  if (!found.length) return; // it may have stopped before it came so far
+  const ids = new Set(found.map((row) => row.id));
+  const last = sortKey(found[found.length - 1]);
+  for (const row of rows.rows) row.classList.toggle("gone", !ids.has(row.id) && sortKey(row) >= last);
 }
 
 export function takeCounts(counts) {

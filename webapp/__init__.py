@@ -26,6 +26,7 @@ from webapp import (
     metrics,
     sessions,
     sockets,
+    spans,
     submit,
     tasks,
     tokens,
@@ -71,6 +72,7 @@ def _wire(app: Flask, engine: Engine) -> None:
     app.jinja_env.globals["alarms"] = engine.alarms.current
     display.init_app(app)
     jsontree.init_app(app)
+    spans.init_app(app)
     menu.init_app(app)
     errors.init_app(app)
     headers.init_app(app)

@@ -13,6 +13,7 @@ from webapp.engine import engine
 from webapp.errors import sentence
 from webapp.listing import Listing, reached, shown_tab, tallies
 from webapp.masking import masked
+from webapp.spans import spans
 from webapp.timeline import timeline
 from yadtq.core.yadtq_query import Query
 from yadtq.core.yadtq_task import TaskStatus
@@ -80,6 +81,7 @@ def show(task_id: str) -> ResponseReturnValue:
         given=None if detail.args is None else masked({"args": detail.args, "kwargs": detail.kwargs or {}}),
         trouble=trouble,
         moments=timeline(detail),
+        spans=spans(detail),
         facts=engine().kafka.waiting_reason(task_id) if task.status in _WAITS else [],
         waits=task.status in _WAITS,
         topic=engine().topic_of(task.queue),

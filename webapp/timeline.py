@@ -58,9 +58,10 @@ def timeline(detail: TaskDetail) -> list[Moment]:
     moments = [_submitted(task), *(_attempt(past) for past in detail.history)]
     moments += [_action(done) for done in detail.actions]
     told = max((past.finished_at or 0.0 for past in detail.history), default=0.0)
-    if task.started_at is not None and task.started_at > told:
+    present = task.started_at is not None and task.started_at > told
+    if present:
         moments.append(_present_attempt(task))
-    if task.done:
+    if task.done and not (present and task.status is TaskStatus.SUCCESS):
         moments.append(_end(task, "" if detail.history else task.error or ""))
     moments += _waiting(task)
     return sorted(moments, key=lambda moment: (moment.future, moment.at))
@@ -91,12 +92,14 @@ def _present_attempt(task: TaskResult) -> Moment:
     if task.status is TaskStatus.PROCESSING:
         return Moment(started, "processing", f"{title} running", task.worker, since=started)
     ran = None if task.finished_at is None else task.finished_at - started
+    if task.status is TaskStatus.SUCCESS:
+        return Moment(started, "success", f"{title} succeeded", task.worker, ran=ran)
     return Moment(started, "processing", f"{title} started", task.worker, ran=ran)
 
 
 def _end(task: TaskResult, error: str) -> Moment:
     title = _ENDS[task.status]
-    if task.reason:
+    if task.reason and task.reason != "error":
         title = f"{title}: {task.reason.replace('_', ' ')}"
     return Moment(task.finished_at or task.changed_at or 0.0, str(task.status), title, error=error)
 

@@ -39,8 +39,8 @@ def ids(page: str) -> list[str]:
 
 
 def link(page: str, words: str) -> str:
-    """Where the link with these words leads."""
-    found = re.search(rf'<a [^>]*href="([^"]+)"[^>]*>(?:(?!</a>).)*?{words}', page)
+    """Where the list's link with these words leads."""
+    found = re.search(rf'<a [^>]*href="([^"]+)"[^>]*>(?:(?!</a>).)*?{words}', page.partition("<main")[2])
     assert found, words
     return unescape(found[1])
 

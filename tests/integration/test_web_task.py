@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,6 +23,11 @@ def divide(a: int, b: int = 1, **more: Any) -> dict[str, Any]:
     return {"quotient": a / b, "more": sorted(more)}
 
 
+def report(*, ctx: Any) -> None:
+    ctx.progress(3, 10, "writing part <3>")
+    logging.getLogger("shop").warning("part 2 was slow")
+
+
 def refuse(text: str = "as asked") -> None:
     raise DoNotRetry(text)
 
@@ -29,7 +35,7 @@ def refuse(text: str = "as asked") -> None:
 @pytest.fixture(scope="module")
 def house(kafka: EmbeddedKafka, redis_server: EmbeddedRedis) -> Iterator[House]:
     with House(new_settings(kafka, redis_server, retry_backoff=0.01)) as made:
-        made.worker({"divide": divide, "refuse": refuse})
+        made.worker({"divide": divide, "refuse": refuse, "report": report})
         yield made
 
 
@@ -81,6 +87,16 @@ def test_result_and_arguments_are_drawn_whole_and_secrets_are_not_shown(house: H
     assert "hunter2" not in page
     assert "••••••" in page
     assert "1 by position, 3 by name" in page
+
+
+def test_progress_and_log_lines_are_shown(house: House, operator: FlaskClient) -> None:
+    task_id = house.client.submit("report")
+    house.ended([task_id])
+
+    page = eventually(lambda: told(operator.get(f"/tasks/{task_id}").text, "part 2 was slow"))
+
+    assert "writing part &lt;3&gt;" in page
+    assert 'value="30.0" aria-label="Progress of this task"' in page
 
 
 def test_it_runs_again_with_other_arguments_once_per_form(house: House, operator: FlaskClient) -> None:
