@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -103,6 +104,12 @@ def test_every_operation_answers_as_described(web: Web, api: Api) -> None:
         house.worker([web_tasks.add, web_tasks.fail])
         added = api("submit", {"name": "add", "args": [1], "kwargs": {"b": 2}})["id"]
         failed = api("submit", {"name": "fail", "options": {"retries": 0}})["id"]
+        secret = api("submit", {"name": "add", "kwargs": {"password": "hunter2"}, "options": {"queue": "none"}})["id"]
+        assert "hunter2" not in json.dumps(api("task", task_id=secret))
+        masked = api("task", task_id=secret)["kwargs"]
+        copied = api("resubmit", {"kwargs": {**masked, "b": 1}}, task_id=secret)["id"]
+        assert web.engine.views.task(copied).kwargs == {"password": "hunter2", "b": 1}
+        api("bulk", {"action": "delete", "ids": [secret, copied]})
         later = api("submit", {"name": "add", "args": [1], "options": {"delay": 3600, "key": "once"}})["id"]
         house.ended([added, failed])
         [group] = api("failures")["items"]
@@ -114,6 +121,8 @@ def test_every_operation_answers_as_described(web: Web, api: Api) -> None:
         api("shut_down_worker", worker_id=worker["id"])
         assert [one["name"] for one in api("functions")["items"]] == ["add", "fail"]
         api("queues")
+        eventually(lambda: {web.settings["topic"]} <= {one["topic"] for one in api("kafka")["partitions"]})
+        api("rejected")
         api("stats")
     for task_id in (added, failed, later):
         api("task", task_id=task_id)

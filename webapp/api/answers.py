@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from webapp.alarms import Alarm
+from webapp.masking import masked
 from yadtq.core.yadtq_task import TaskResult
 from yadtq.core.yadtq_views import (
     Action,
@@ -20,6 +22,10 @@ from yadtq.core.yadtq_views import (
     WaitingFact,
     WorkerInfo,
 )
+
+if TYPE_CHECKING:
+    from webapp.kafka_watch import KafkaNow, Place
+    from yadtq.core.yadtq_survey import PartitionState
 
 
 @dataclass(frozen=True)
@@ -37,8 +43,8 @@ class Task(TaskResult):
     def of(cls, detail: TaskDetail, waiting: list[WaitingFact]) -> Task:
         return cls(
             **vars(detail.result),
-            args=detail.args,
-            kwargs=detail.kwargs,
+            args=masked(detail.args),
+            kwargs=masked(detail.kwargs),
             options=detail.options,
             history=detail.history,
             actions=detail.actions,
@@ -79,6 +85,51 @@ class FailureList:
     """Groups of failures that are alike, the newest first."""
 
     items: list[FailureGroup]
+
+
+@dataclass(frozen=True)
+class Partition:
+    """One partition: what Kafka keeps, how far the workers have committed, who reads it and what runs at its head."""
+
+    topic: str
+    number: int
+    first: int
+    committed: int | None
+    end: int
+    lag: int
+    worker: str | None  # the id of its owner
+    task: str | None  # the running task whose record is the first that is still needed
+
+
+@dataclass(frozen=True)
+class KafkaState:
+    """Kafka as it was when it was last asked; trouble says why there is no newer look."""
+
+    at: float
+    trouble: str
+    brokers: int
+    group: str
+    state: str
+    members: int
+    lag: int
+    rejected: int
+    partitions: list[Partition]
+
+    @classmethod
+    def of(cls, now: KafkaNow, trouble: str, owned: Mapping[Place, WorkerInfo]) -> KafkaState:
+        def partition(one: PartitionState) -> Partition:
+            place = (one.topic, one.number)
+            owner, head = owned.get(place), now.heads.get(place)
+            return Partition(
+                **vars(one),
+                lag=one.lag,
+                worker=owner.id if owner else None,
+                task=head.task.id if head else None,
+            )
+
+        found = now.survey
+        values = {**vars(found), "partitions": [partition(one) for one in found.partitions]}
+        return cls(**values, trouble=trouble, lag=found.lag)
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import cast
 
-from webapp.api.answers import FunctionList, QueueList, RateList, RatePoint, Stats
+from flask import abort
+
+from webapp.api.answers import FunctionList, KafkaState, QueueList, RateList, RatePoint, Stats
 from webapp.api.operation import operation
 from webapp.api.tasks import PAGE
 from webapp.api.values import Value
 from webapp.engine import engine
+from webapp.kafka_watch import owners
 from yadtq.core.views.rates import SPANS
+from yadtq.core.yadtq_survey import Rejected
 from yadtq.core.yadtq_views import AuditPage, Span
 
 
@@ -23,6 +27,24 @@ def queues() -> QueueList:
 def functions() -> FunctionList:
     """The functions that online workers announce, with their parameters."""
     return FunctionList(engine().views.functions())
+
+
+@operation("GET", "/kafka", KafkaState)
+def kafka() -> KafkaState:
+    """Each partition with its lag, its owner and what runs at its head; from a look at Kafka a few seconds old at most."""
+    glance = engine().kafka.now.get(fresh=2, wait=1.5)
+    if glance.value is None:
+        abort(503, glance.trouble or "Kafka has not answered yet; ask again.")
+    return KafkaState.of(glance.value, glance.trouble, owners(engine().views.workers()))
+
+
+@operation("GET", "/kafka/rejected", Rejected)
+def rejected() -> Rejected:
+    """The newest records of the dead topic, with the reason why each was rejected."""
+    glance = engine().kafka.rejected.get(fresh=5, wait=1.8)
+    if glance.value is None:
+        abort(503, glance.trouble or "Kafka has not answered yet; ask again.")
+    return glance.value
 
 
 @operation("GET", "/stats", Stats)

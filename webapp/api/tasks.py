@@ -11,6 +11,7 @@ from webapp.api.operation import operation
 from webapp.api.values import Value
 from webapp.audit import record
 from webapp.engine import engine
+from webapp.masking import restored
 from yadtq.core.yadtq_query import Query, parse_query
 from yadtq.core.yadtq_task import TaskResult, TaskStatus
 from yadtq.core.yadtq_views import Count, TaskPage
@@ -119,6 +120,8 @@ def delete(task_id: str) -> None:
 )
 def resubmit(task_id: str, args: list[Any] | None, kwargs: dict[str, Any] | None, key: str | None) -> TaskResult:
     """Submit a task again as a new one, with other arguments where given."""
+    old = engine().views.task(task_id)
+    args, kwargs = restored(args, old.args), restored(kwargs, old.kwargs)  # a secret that was told masked stays
     new_id = engine().client.resubmit(task_id, args, kwargs, by=g.user, key=key)
     record("resubmit", task_id, f"as {new_id}")
     return _task(new_id)
