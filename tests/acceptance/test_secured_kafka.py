@@ -26,6 +26,7 @@ from tests.acceptance.secured import (
     present,
 )
 from tests.conftest import started_or_skipped
+from tests.helpers import House, eventually
 from yadtq import create_yadtq
 from yadtq.embedded import EmbeddedKafka, EmbeddedRedis
 from yadtq.errors import BrokerUnavailable, ConfigError
@@ -136,6 +137,20 @@ def test_a_task_lives_its_whole_life(
     sites: dict[str, Site], redis_server: EmbeddedRedis, name: str, others: dict[str, Any]
 ) -> None:
     live_a_whole_life(sites[name].settings(redis_server, **others))
+
+
+def test_the_pages_about_kafka_need_no_further_rights(login_site: Site, redis_server: EmbeddedRedis) -> None:
+    settings = login_site.settings(redis_server)
+    with House(settings) as house:
+        house.worker({"ok": lambda: None})
+        house.ended([house.client.submit("ok")])
+        house.broker.ensure_topics([settings["dead_topic"]])
+        survey = eventually(lambda: (found := house.broker.survey()).lag == 0 and found)
+        rejected = house.broker.rejected(5, 1.5)
+
+    assert (survey.state, survey.members) == ("Stable", 1)
+    assert sum(one.end for one in survey.partitions) == 1
+    assert (rejected.records, rejected.complete) == ([], True)
 
 
 @pytest.mark.parametrize("name", ["tls", "login"])
