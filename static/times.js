@@ -10,7 +10,7 @@ export const clock = (date) => date.toLocaleTimeString([], { hour12: false });
 
 function age(seconds) {
   const size = Math.abs(seconds);
-  if (size < 1) return "just now";
+  if (seconds > -2 && seconds < 1) return "just now"; // two clocks differ by so much
   const [unit, name] = UNITS.find(([least]) => size >= least);
   const text = `${Math.floor(size / unit)} ${name}`;
   return seconds > 0 ? `${text} ago` : `in ${text}`;

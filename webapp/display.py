@@ -28,7 +28,7 @@ def age(moment: float) -> str:
     """How long ago, or in how long, in its largest unit: ``3 s ago``, ``in 2 h``."""
     distance = time.time() - moment
     size = abs(distance)
-    if size < 1:
+    if -2 < distance < 1:  # two clocks differ by so much
         return "just now"
     for unit, name in ((DAY, "d"), (HOUR, "h"), (MINUTE, "min"), (1, "s")):
         if size >= unit:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 import random
+import shutil
 import subprocess
 import tempfile
 import threading
@@ -14,10 +16,10 @@ from pathlib import Path
 from kafka import KafkaProducer
 
 from tests.helpers import eventually
-from tests.integration.web_stack import Stack
+from tests.integration.web_stack import ROOT, Stack
 from yadtq.embedded import EmbeddedKafka, EmbeddedRedis
 
-TASKS = "tests.browser.shop"
+PLACE = Path(tempfile.gettempdir(), "shop")  # tracebacks name it
 WORKERS = {
     "media-1": ("media", 6),
     "media-2": ("media", 6),
@@ -40,6 +42,9 @@ class Shop(Stack):
 
     def open(self) -> None:
         """Let workers and customers in."""
+        PLACE.mkdir(exist_ok=True)
+        shutil.copy(Path(__file__).with_name("shop.py"), PLACE / "tasks.py")
+        self._environment["PYTHONPATH"] = os.pathsep.join([str(PLACE), str(ROOT)])
         workers = {name: self._hire(name, *given) for name, given in WORKERS.items()}
         eventually(lambda: len(self.views.workers()) == len(WORKERS), 60)
         for _ in range(ORDERS):
@@ -73,7 +78,7 @@ class Shop(Stack):
 
     def _hire(self, name: str, queues: str, slots: int) -> subprocess.Popen[bytes]:
         self._environment["YADTQ_WORKER_NAME"] = name
-        return self._start("yadtq.cli", "worker", TASKS, "-Q", queues, "-c", str(slots))
+        return self._start("yadtq.cli", "worker", "tasks", "-Q", queues, "-c", str(slots))
 
     def _trade(self) -> None:
         while not self._closed.wait(random.uniform(0.2, 1.2)):

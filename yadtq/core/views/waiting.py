@@ -118,5 +118,6 @@ def _about_kafka(queue: str, partition: int, offset: int, broker: Positions) -> 
     ahead = offset - max(first, committed)
     if ahead <= 0:
         return []
-    text = f"{ahead:,} records are ahead of it in partition {partition} of {topic}, some of which may have ended."
+    records = "1 record is" if ahead == 1 else f"{ahead:,} records are"
+    text = f"{records} ahead of it in partition {partition} of {topic}, some of which may have ended."
     return [WaitingFact("records_ahead", text, count=ahead)]
