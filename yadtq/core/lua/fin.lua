@@ -1,10 +1,13 @@
 -- Write down how runs ended. Only the run that holds the row may end it; a lost reply is answered by sending the same again.
 -- ARGV: incarnation, result ttl s, failed ttl s, tombstone ttl s, most bytes of an envelope kept after success, hand-back unit ms,
+--       how many reports follow, per report: token, what the run told last (JSON);
 --       then per run: id, token, kind (success|retry|failed|handback|cancelled|lost), result or error in short, result in full
---       or '' (of a failure: its fingerprint), reason, delay ms, history entry or '', report or ''
+--       or '' (of a failure: its fingerprint), reason, delay ms, history entry or ''
 -- Reply: per run OK or FENCED
 local inc = ARGV[1]
 local out, ended = {ERA, NOW}, {}
+local first, reports = 8 + 2 * ARGV[7], {} -- few runs tell anything, and only those pay for it
+for i = 8, first - 1, 2 do reports[ARGV[i]] = ARGV[i + 1] end
 local fenced = 0
 
 local function succeed(id, key, row, short, whole)
@@ -39,14 +42,14 @@ local function hand_back(id, key, row, error, handbacks)
   end
 end
 
-local function finish(id, token, kind, short, whole, reason, delay, entry, report)
+local function finish(id, token, kind, short, whole, reason, delay, entry)
   local key = row_key(id)
   local r = redis.call('HMGET', key, 'status', 'token', 'gen', 'queue', 'cancel', 'attempt', 'args', 'noted', 'handbacks', 'started', 'lost', 'changed', 'reported')
   if r[2] ~= token then return 'FENCED' end
   if r[1] ~= 'processing' then return 'OK' end -- the same outcome again, after a lost reply
   local row = {gen = tonumber(r[3]), queue = r[4], attempt = tonumber(r[6] or 1), args = r[7], noted = r[8], lost = r[11], inc = inc}
-  if report ~= '' then write_report(id, token, report) end
-  row.reported = r[13] or report ~= ''
+  if reports[token] then write_report(id, token, reports[token]) end
+  row.reported = r[13] or reports[token]
   ended[#ended + 1] = id
   if kind ~= 'handback' then
     count(waited, bucket(r[10] - r[12]), 1)
@@ -70,8 +73,8 @@ local function finish(id, token, kind, short, whole, reason, delay, entry, repor
   return 'OK'
 end
 
-for i = 7, #ARGV, 9 do
-  local code = finish(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], ARGV[i + 5], ARGV[i + 6], ARGV[i + 7], ARGV[i + 8])
+for i = first, #ARGV, 8 do
+  local code = finish(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], ARGV[i + 5], ARGV[i + 6], ARGV[i + 7])
   if code == 'FENCED' then fenced = fenced + 1 end
   out[#out + 1] = code
 end

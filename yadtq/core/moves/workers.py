@@ -53,7 +53,9 @@ class WorkerMoves(Moves):
             self._tombstone_ttl,
             INLINE_LIMIT,
             unit,
-            *flat((*run, told.get(run[1], b"")) for run in runs),
+            len(told),
+            *flat(told.items()),
+            *flat(runs),
         )
 
     def beat(self, inc: str, about: str, state: str, held: Iterable[str], *, heard: int = 0) -> Reply:
