@@ -52,7 +52,7 @@ def concerns(
 def _page_of(alarm: Alarm) -> str:
     if alarm.name == "rejected":
         return url_for("failed.rejected")
-    return url_for("views.workers") if alarm.name.startswith(("clock-", "fenced")) else ""
+    return url_for("workers.index") if alarm.name.startswith(("clock-", "fenced")) else ""
 
 
 def _missing(workers: Sequence[WorkerInfo], queues: Sequence[QueueInfo]) -> Iterator[Concern]:

@@ -165,15 +165,18 @@ def test_kafka_that_goes_under_an_idle_worker_is_told_once_and_its_return_once(
 def test_a_topic_that_somebody_deleted_is_made_anew_and_nothing_waits_for_ever(
     house: House, own_kafka: EmbeddedKafka
 ) -> None:
-    house.client.submit("add", 1, 1)
+    gone = house.client.submit("add", 1, 1)
     eventually(lambda: house.views.outbox_size() == 0, 20)
     admin = KafkaAdminClient(bootstrap_servers=own_kafka.bootstrap_servers)
     admin.delete_topics([house.settings["topic"]])
     eventually(lambda: house.settings["topic"] not in admin.list_topics())
     admin.close()
     task_id = house.client.submit("add", 2, 2)
-    house.worker({"add": add}, ready=40)
+    worker = house.worker({"add": add}, ready=40)
     assert house.client.wait_for_result(task_id, timeout=60).result == 4
+    house.redis.zincrby(f"{house.prefix}index:queued", -3600e6, gone)  # as if an hour had passed
+    worker._keeper.audit()
+    assert house.client.wait_for_result(gone, timeout=20).result == 2
 
 
 def test_what_waits_long_although_kafka_answers_is_told_of(house: House, web: Web) -> None:

@@ -9,6 +9,8 @@ import pytest
 from tests.unit.test_docs import README, ROOT
 
 GUARANTEES = ROOT / "docs" / "guarantees.md"
+OPERATIONS = ROOT / "docs" / "operations.md"
+SEEN = ROOT / "tests" / "acceptance" / "test_seen.py"
 LINK = re.compile(r"\[`(\w+)`\]\((\.\./tests/[\w/]+\.py)\)")
 
 
@@ -47,3 +49,29 @@ def test_every_promise_of_the_readme_has_a_row_here():
     assert len(promised) == 8
     named = [row.split("|")[1].strip(" *") for row in rows(GUARANTEES, "Promises")]
     assert named == ["".join(promise) for promise in promised]
+
+
+def scenes():
+    """The scenes of test_seen.py by name, each with the texts that stand in it."""
+    found = {}
+    for node in ast.parse(SEEN.read_text()).body:
+        takes_a_stage = isinstance(node, ast.FunctionDef) and [one.arg for one in node.args.args] == ["stage"]
+        if takes_a_stage:
+            found[node.name] = [one.value for one in ast.walk(node) if isinstance(one, ast.Constant)]
+    return found
+
+
+def test_every_fault_that_is_played_has_a_row_and_every_row_is_played():
+    names = [LINK.search(row)[1] for row in rows(OPERATIONS, "What each fault looks like")]
+    assert names == list(dict.fromkeys(names))
+    assert set(names) == set(scenes())
+
+
+def test_what_a_row_quotes_is_looked_for():
+    """N stands for a number."""
+    for row in rows(OPERATIONS, "What each fault looks like"):
+        texts = scenes()[LINK.search(row)[1]]
+        for words in re.findall(r'"(.+?)"', row):
+            pattern = re.compile(re.sub(r"\bN\b", r"\\d+", re.escape(words)))
+            found = [text for text in texts if isinstance(text, str) and pattern.search(text)]
+            assert found, f"no scene looks for {words!r}"

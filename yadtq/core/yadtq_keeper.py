@@ -116,7 +116,7 @@ class Keeper:
             )
 
     def audit(self) -> None:
-        """Queued tasks whose record is behind the committed offset, or gone, are published again."""
+        """Queued tasks whose record is behind the committed offset, or gone with its retention or its topic, are published again."""
         suspects = self._store.audit(BATCH)
         if not suspects:
             return
@@ -124,10 +124,10 @@ class Keeper:
         positions = self._broker.group_positions(sorted(set(topics.values())))
         gone = []
         for task_id, gen, queue, partition, offset in suspects:
-            first, committed, _end = positions.get(
+            first, committed, end = positions.get(
                 (topics[queue], partition if partition is not None else -1), (0, 0, 0)
             )
-            if offset is None or offset < max(first, committed):
+            if offset is None or not max(first, committed) <= offset < end:
                 gone.append((task_id, gen))
         if gone:
             logger.warning(
