@@ -23,3 +23,9 @@ def hold(pipe: str) -> str:
 def fail(words: str = "as asked") -> None:
     """Fail at once."""
     raise DoNotRetry(words)
+
+
+@task(retries=100)
+def stumble(words: str) -> None:
+    """Fail, to be tried again."""
+    raise ConnectionError(words)

@@ -1,0 +1,73 @@
+"""A site with something of everything on it, and the address of each of its pages."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+from tests.helpers import eventually
+from tests.integration.web_stack import Stack
+from yadtq.core.yadtq_task import TaskStatus
+
+# Addresses that need no task, no worker and no failure to exist.
+STATIC = [
+    "/",
+    "/?span=24h",
+    "/tasks",
+    "/tasks?q=name:add",
+    "/tasks?q=nonsense:1",
+    *(f"/tasks?status={status}" for status in TaskStatus),
+    "/failed",
+    "/failed/dead",
+    "/workers",
+    "/kafka",
+    "/submit",
+    "/submit?mode=json",
+    "/audit",
+]
+ABSENT = ["/no/such/page", "/tasks/no-such-task", "/workers/no-such-worker"]
+
+
+class Site:
+    """One stack, populated."""
+
+    def __init__(self, stack: Stack, folder: Path) -> None:
+        self.stack = stack
+        self._pipe = folder / "pipe"
+        self.ids: dict[TaskStatus, str] = {}
+
+    def populate(self) -> None:
+        """A worker, and a task in every state."""
+        os.mkfifo(self._pipe)
+        self.stack.start_worker()
+        client = self.stack.client
+        self.ids = {
+            TaskStatus.SUCCESS: client.submit("add", 40, b=2),
+            TaskStatus.FAILED: client.submit("fail", "<b>the disk</b> of box 7 is full " * 4),
+            TaskStatus.PROCESSING: client.submit("hold", str(self._pipe)),
+            TaskStatus.RETRYING: client.submit("stumble", "the other side does not answer"),
+            TaskStatus.SCHEDULED: client.options(delay=3600).submit("add", 1),
+            TaskStatus.QUEUED: client.options(queue="nobody-takes-from-it").submit("add", 1, b=1),
+            TaskStatus.EXPIRED: client.options(queue="nobody-takes-from-it", expires=0.1).submit("add", 2),
+            TaskStatus.CANCELLED: client.options(delay=3600).submit("add", 3),
+        }
+        client.cancel(self.ids[TaskStatus.CANCELLED])
+        for status, task_id in self.ids.items():
+            eventually(lambda task_id=task_id, status=status: client.get_result(task_id).status is status, 40)
+
+    def release(self) -> None:
+        """Let the task that runs end."""
+        threading.Thread(target=self._pipe.write_text, args=("done",), daemon=True).start()
+
+    def addresses(self) -> list[str]:
+        """Of every page, with what is on them."""
+        worker = self.stack.views.workers()[0].id
+        group = self.stack.views.failure_groups(1)[0].fingerprint
+        return [
+            *STATIC,
+            *(f"/tasks/{task_id}" for task_id in self.ids.values()),
+            f"/tasks?q=group:{group}",
+            f"/workers/{worker}",
+            "/submit?task=add",
+        ]

@@ -1,0 +1,93 @@
+"""axe-core finds nothing on any page: light and dark, phone and desk, empty, full, and in trouble."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page
+
+from tests.browser.site import ABSENT, STATIC, Site
+from tests.helpers import new_settings
+from tests.integration.web_stack import Stack
+from yadtq.embedded import EmbeddedKafka, EmbeddedRedis
+
+pytestmark = pytest.mark.browser
+
+RULES = {
+    "resultTypes": ["violations"],
+    "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
+}
+SIZES = ({"width": 360, "height": 780}, {"width": 1280, "height": 900})
+SCHEMES = ("light", "dark")
+# What is folded is judged as well; menus and dialogs are not open when a page is read.
+UNFOLD = "for (const fold of document.querySelectorAll('details:not(.menu)')) fold.open = true"
+
+
+@pytest.fixture(scope="module")
+def empty(new_stack: Callable[..., Stack]) -> Stack:
+    """Nothing was ever submitted here and no worker has been."""
+    return new_stack()
+
+
+@pytest.fixture(scope="module")
+def full(new_stack: Callable[..., Stack], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Tasks in every state, with all that a page can say about them."""
+    site = Site(new_stack(YADTQ_RETRY_BACKOFF="3600"), tmp_path_factory.mktemp("site"))
+    site.populate()
+    yield site
+    site.release()
+
+
+@pytest.fixture(scope="module")
+def without_redis(kafka: EmbeddedKafka, own_redis: EmbeddedRedis) -> Iterator[tuple[Stack, EmbeddedRedis]]:
+    stack = Stack(new_settings(kafka, own_redis))
+    yield stack, own_redis
+    stack.stop()
+
+
+def judge(page: Page, address: str) -> list[str]:
+    """What axe-core finds on this page, in each scheme and size."""
+    page.goto(address)
+    page.evaluate(UNFOLD)
+    found = []
+    for size in SIZES:
+        page.set_viewport_size(size)  # type: ignore[arg-type]
+        if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
+            found.append(f"{address} at {size['width']} px scrolls sideways")
+        for scheme in SCHEMES:
+            page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
+            for violation in Axe().run(page, options=RULES).response["violations"]:
+                nodes = "; ".join(node["html"][:160] for node in violation["nodes"][:3])
+                found.append(f"{address} at {size['width']} px, {scheme}: {violation['id']}: {nodes}")
+    return found
+
+
+def judge_all(page: Page, url: str, addresses: list[str]) -> None:
+    found = [line for address in addresses for line in judge(page, url + address)]
+    page.context.close()
+    assert not found, "\n".join(found)
+
+
+def test_pages_with_nothing_on_them(empty: Stack, browser: Browser) -> None:
+    judge_all(empty.sign_in(browser), empty.url, STATIC)
+
+
+def test_pages_with_everything_on_them(full: Site, browser: Browser) -> None:
+    judge_all(full.stack.sign_in(browser), full.stack.url, full.addresses())
+
+
+def test_pages_that_tell_of_a_mistake(full: Site, browser: Browser) -> None:
+    judge_all(full.stack.sign_in(browser, "viewer"), full.stack.url, [*ABSENT, "/submit", "/audit"])
+
+
+def test_pages_while_redis_is_away(without_redis: tuple[Stack, EmbeddedRedis], browser: Browser) -> None:
+    stack, redis = without_redis
+    page = stack.sign_in(browser)
+    redis.stop()
+    judge_all(page, stack.url, STATIC)
+
+
+def test_the_sign_in_page(empty: Stack, browser: Browser) -> None:
+    judge_all(browser.new_context().new_page(), empty.url, ["/login", "/login?token=used"])
