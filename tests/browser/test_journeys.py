@@ -70,7 +70,7 @@ def test_from_a_wrong_submit_to_a_right_one_and_a_cancel(stack: Stack, browser: 
 def test_a_thousand_failures_are_retried_at_once_and_once(new_stack: Callable[..., Stack], browser: Browser) -> None:
     stack = new_stack()
     stack.start_worker()
-    stack.client.submit_many([("fail", f"box {number}") for number in range(MANY)])
+    stack.client.submit_many([("fail", [f"box {number}"]) for number in range(MANY)])
     eventually(lambda: stack.views.counts()[TaskStatus.FAILED] == MANY, 60)
     page = stack.sign_in(browser)
     page.goto(f"{stack.url}/tasks?status=failed")
