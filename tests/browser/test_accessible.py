@@ -13,7 +13,7 @@ from tests.helpers import new_settings
 from tests.integration.web_stack import Stack
 from yadtq.embedded import EmbeddedKafka, EmbeddedRedis
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
 RULES = {
     "resultTypes": ["violations"],
