@@ -8,24 +8,24 @@ from pathlib import Path
 
 from tests.helpers import eventually
 from tests.integration.web_stack import Stack
+from yadtq.api.yadtq_bulk import BulkJobs
 from yadtq.core.yadtq_task import TaskStatus
 
-# Addresses that need no task, no worker and no failure to exist.
-STATIC = [
-    "/",
-    "/?span=24h",
-    "/tasks",
-    "/tasks?q=name:add",
-    "/tasks?q=nonsense:1",
-    *(f"/tasks?status={status}" for status in TaskStatus),
-    "/failed",
-    "/failed/dead",
-    "/workers",
-    "/kafka",
-    "/submit",
-    "/submit?mode=json",
-    "/audit",
-]
+# By endpoint, each page that needs no task, no worker and no failure to exist.
+ALWAYS: dict[str, list[str]] = {
+    "views.overview": ["/", "/?span=24h"],
+    "tasks.index": ["/tasks", "/tasks?q=name:add", "/tasks?q=nonsense:1", *(f"/tasks?status={s}" for s in TaskStatus)],
+    "bulk.confirm": ["/bulk", "/bulk?action=delete&q=status:failed"],
+    "failed.index": ["/failed"],
+    "failed.rejected": ["/failed/rejected"],
+    "workers.index": ["/workers"],
+    "kafka.index": ["/kafka"],
+    "submit.form": ["/submit", "/submit?mode=json"],
+    "audit.index": ["/audit"],
+    "sessions.index": ["/sessions"],
+    "tokens.index": ["/tokens"],
+    "users.index": ["/users"],
+}
 ABSENT = ["/no/such/page", "/tasks/no-such-task", "/workers/no-such-worker"]
 
 
@@ -60,14 +60,19 @@ class Site:
         """Let the task that runs end."""
         threading.Thread(target=self._pipe.write_text, args=("done",), daemon=True).start()
 
-    def addresses(self) -> list[str]:
-        """Of every page, with what is on them."""
-        worker = self.stack.views.workers()[0].id
-        group = self.stack.views.failure_groups(1)[0].fingerprint
-        return [
-            *STATIC,
-            *(f"/tasks/{task_id}" for task_id in self.ids.values()),
-            f"/tasks?q=group:{group}",
-            f"/workers/{worker}",
-            "/submit?task=add",
-        ]
+    def pages(self) -> dict[str, list[str]]:
+        """By endpoint, each page with what is on it."""
+        stack, failed = self.stack, self.ids[TaskStatus.FAILED]
+        group = stack.views.failure_groups(1)[0].fingerprint
+        job = BulkJobs(stack.client, stack.store).start("name:nobody", "retry", by="ada", form_key="a" * 16)
+        found = {endpoint: [*addresses] for endpoint, addresses in ALWAYS.items()}
+        found["tasks.index"].append(f"/tasks?q=group:{group}")
+        found["submit.form"] += ["/submit?task=add", f"/submit?like={failed}"]
+        return {
+            **found,
+            "tasks.show": [f"/tasks/{task_id}" for task_id in self.ids.values()],
+            "again.form": [f"/tasks/{failed}/again"],
+            "submit.done": [f"/tasks/{failed}/submitted"],
+            "bulk.show": [f"/bulk/{job.id}"],
+            "workers.show": [f"/workers/{stack.views.workers()[0].id}"],
+        }

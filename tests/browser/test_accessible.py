@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 
-from tests.browser.site import ABSENT, STATIC, Site
+from tests.browser.site import ABSENT, ALWAYS, Site
 from tests.helpers import new_settings
 from tests.integration.web_stack import Stack
+from webapp import create_app
 from yadtq.embedded import EmbeddedKafka, EmbeddedRedis
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
@@ -64,18 +66,27 @@ def judge(page: Page, address: str) -> list[str]:
     return found
 
 
-def judge_all(page: Page, url: str, addresses: list[str]) -> None:
+def judge_all(page: Page, url: str, addresses: Iterable[str]) -> None:
     found = [line for address in addresses for line in judge(page, url + address)]
     page.context.close()
     assert not found, "\n".join(found)
 
 
+def test_no_page_is_left_out(full: Site) -> None:
+    app = create_app(**full.stack.settings)
+    routes = [rule for rule in app.url_map.iter_rules() if "GET" in (rule.methods or ())]
+    app.extensions["yadtq"].close()
+    others = {"static", "live.ws", "metrics.metrics", "health.healthz", "health.readyz", "auth.login_page"}
+    endpoints = {rule.endpoint for rule in routes if not rule.endpoint.startswith("api.")} - others
+    assert endpoints == set(full.pages())
+
+
 def test_pages_with_nothing_on_them(empty: Stack, browser: Browser) -> None:
-    judge_all(empty.sign_in(browser), empty.url, STATIC)
+    judge_all(empty.sign_in(browser), empty.url, chain(*ALWAYS.values()))
 
 
 def test_pages_with_everything_on_them(full: Site, browser: Browser) -> None:
-    judge_all(full.stack.sign_in(browser), full.stack.url, full.addresses())
+    judge_all(full.stack.sign_in(browser), full.stack.url, chain(*full.pages().values()))
 
 
 def test_pages_that_tell_of_a_mistake(full: Site, browser: Browser) -> None:
@@ -86,7 +97,7 @@ def test_pages_while_redis_is_away(without_redis: tuple[Stack, EmbeddedRedis], b
     stack, redis = without_redis
     page = stack.sign_in(browser)
     redis.stop()
-    judge_all(page, stack.url, STATIC)
+    judge_all(page, stack.url, chain(*ALWAYS.values()))
 
 
 def test_the_sign_in_page(empty: Stack, browser: Browser) -> None:

@@ -36,6 +36,7 @@ class Stack:
     def __init__(self, settings: dict[str, Any], **web: str) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        self.settings = settings
         self.broker, self.store = create_yadtq(**settings)
         self.client = TaskClient(self.broker, self.store)
         self.views, self.accounts = Views(self.store), Accounts(self.store)
