@@ -19,6 +19,13 @@ from yadtq.errors import ConfigError, TaskNotFound
 ACTIONS = ("retry", "cancel", "delete")
 LIFE = 86_400  # seconds
 MOST_IDS = 1_000  # chosen for one job
+# A job is among the unfinished ones from its start on, and a form that is sent again does not bring a stopped one back.
+_START = """
+if not redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2], 'NX') then return 0 end
+redis.call('ZADD', KEYS[2], ARGV[4], ARGV[3])
+return 1
+"""
+_LATE = "it has run again since this was asked for"
 STEP_LIMIT = 30  # seconds after which a step that never ended is given up
 
 
@@ -87,10 +94,9 @@ class BulkJobs:
         form = json.dumps([by, action, form_key, query, ids])
         job_id = hashlib.sha256(form.encode()).hexdigest()[:24]
         job = BulkJob(job_id, query, action, by, now, total, wanted.after, before, ids=None if ids is None else [*ids])
-        pipe = self._store.client.pipeline(transaction=True)
-        pipe.set(self._store.key("job:", job_id), json.dumps(asdict(job)), ex=LIFE, nx=True)
-        pipe.zadd(self._store.key("jobs"), {job_id: now}, nx=True)
-        created, _ = self._store.guard(pipe.execute)
+        keys = (self._store.key("job:", job_id), self._store.key("jobs"))
+        values = (json.dumps(asdict(job)), LIFE, job_id, repr(now))
+        created = self._store.guard(lambda: self._store.client.eval(_START, 2, *keys, *values))
         return replace(self.get(job_id), repeated=not created)
 
     def stop(self, job_id: str) -> None:
@@ -141,8 +147,9 @@ class BulkJobs:
             ids, cursor = job.ids[job.scanned : job.scanned + BATCH], None
             scanned = len(ids)
             over = job.scanned + scanned >= len(job.ids)
-        outcome = self._moves[job.action](ids, by=job.by)
-        refusals = list(outcome.refused.values())
+        late = self._later(ids, job) if job.ids is not None and job.action == "retry" else []
+        outcome = self._moves[job.action]([one for one in ids if one not in late], by=job.by)
+        refusals = [*outcome.refused.values(), *[_LATE] * len(late)]
         job = replace(
             job,
             scanned=job.scanned + scanned,
@@ -152,6 +159,11 @@ class BulkJobs:
             cursor=cursor,
         )
         return self._end(job) if over else job
+
+    def _later(self, ids: Sequence[str], job: BulkJob) -> list[str]:
+        """Those that ended after the job was started: this step may be a repeat, and they have run again since."""
+        found = self._views.tasks_by_id(ids).values()
+        return [task.id for task in found if task.finished_at is not None and task.finished_at > job.started_at]
 
     def _query(self, job: BulkJob) -> Query:
         return replace(parse_query(job.query, job.started_at), after=job.after, before=job.before)
