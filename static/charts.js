@@ -17,13 +17,14 @@ function seconds(value) {
 
 function grid(chart, box) {
   const { ctx, bbox } = chart;
+  const { top } = drawn.get(box.id).data;
   const steps = box.classList.contains("half") || box.classList.contains("low") ? 1 : 4;
   ctx.save();
   ctx.strokeStyle = getComputedStyle(box).borderTopColor; // a border of no width, in the colour of hairlines
   ctx.lineWidth = dpr();
   ctx.beginPath();
   for (let step = 0; step <= steps; step++) {
-    const y = Math.round(bbox.top + (bbox.height * step) / steps) + 0.5;
+    const y = Math.round(chart.valToPos((top * step) / steps, "y", true)) + 0.5;
     ctx.moveTo(bbox.left, y);
     ctx.lineTo(bbox.left + bbox.width, y);
   }
@@ -65,7 +66,7 @@ function options(entry, width, height) {
     cursor: { y: false, drag: { x: false, y: false, setScale: false }, points: { show: !bars, size: 6 }, sync: { key: entry.box.closest("figure").id, scales: ["x", null] } },
     scales: {
       x: { time: true, range: () => [entry.data.starts[0] - half(), entry.data.starts.at(-1) + half()] },
-      y: { range: () => [0, entry.data.top] },
+      y: { range: () => [-entry.data.top / 80, entry.data.top * (1 + 1 / 80)] }, // a line along an edge is seen whole
     },
     axes: [{ show: false }, { show: false }],
     series: [{}, ...entry.data.curves.map((curve, order) => ({

@@ -12,7 +12,7 @@ from webapp.engine import engine
 from webapp.params import wanted_span
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from flask.typing import ResponseReturnValue
 
@@ -47,7 +47,14 @@ def overview() -> ResponseReturnValue:
         workers=workers,
         held={head.task.queue for head in held},
         queues=[(queue, engine().topic_of(queue.name), _slots(queue, workers)) for queue in queues],
+        curves=_lag_curves(reads.lags()),
     )
+
+
+def _lag_curves(minutes: Sequence[Mapping[str, Sequence[int]]]) -> dict[str, list[int]]:
+    """By topic, its lag from minute to minute."""
+    topics = {topic for minute in minutes for topic in minute}
+    return {topic: [sum(minute.get(topic, ())) for minute in minutes] for topic in topics}
 
 
 def _slots(queue: QueueInfo, workers: Sequence[WorkerInfo]) -> int:

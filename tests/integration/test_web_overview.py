@@ -87,7 +87,7 @@ def test_charts_and_figures_are_those_of_tasks_that_workers_ran(
         assert "12 in all" in story(page, "plot-good")
         assert "of 15 runs; steady" in story(page, "plot-waits")
         for word, count in (("Success", 12), ("Failed", 3), ("Processing", 1), ("Workers", 1)):
-            assert f'aria-label="{word}: {count}"' in page
+            assert f'<span class="vh">{word}: </span><span class="val">{count}' in page
         assert "Nothing needs attention" in attention(page)
     assert "No worker takes from the queue orphans." in attention(with_orphans)
     assert "yadtq worker workercode -Q orphans" in attention(with_orphans)
