@@ -17,6 +17,8 @@ from kafka import KafkaProducer
 
 from tests.helpers import eventually
 from tests.integration.web_stack import ROOT, Stack
+from yadtq.core.yadtq_task import TaskStatus
+from yadtq.core.yadtq_views import record_action
 from yadtq.embedded import EmbeddedKafka, EmbeddedRedis
 
 PLACE = Path(tempfile.gettempdir(), "shop")  # tracebacks name it
@@ -75,6 +77,20 @@ class Shop(Stack):
         trouble = (b"rejected", b"fenced", b"rebuilt")  # that is of this minute alone
         sums = {name.decode(): int(count) for name, count in row.items() if name not in trouble}
         return (start, sums) if sums else None
+
+    def staff_at_work(self) -> None:
+        """Two people mend what they can."""
+        failed = self.views.tasks(TaskStatus.FAILED, limit=4).items
+        for task, user in zip(failed, ("max", "max", "ada", "max"), strict=True):
+            self.client.retry(task.id, by=user)
+            self._note("retry", task.id, user, task.name)
+        later = self.views.tasks(TaskStatus.SCHEDULED, limit=1).items[0]
+        self.client.cancel(later.id, by="ada")
+        self._note("cancel", later.id, "ada", later.name)
+
+    def _note(self, action: str, target: str, user: str, detail: str) -> None:
+        role, address = ("admin", "192.0.2.17") if user == "ada" else ("operator", "192.0.2.40")
+        record_action(self.store, user=user, role=role, action=action, target=target, detail=detail, address=address)
 
     def _hire(self, name: str, queues: str, slots: int) -> subprocess.Popen[bytes]:
         self._environment["YADTQ_WORKER_NAME"] = name

@@ -94,6 +94,7 @@ def main(folder: Path) -> None:
     with open_shop() as shop:
         time.sleep(WARM_UP)
         shop.remember_an_hour()
+        shop.staff_at_work()
         with_browser(lambda browser: shoot_all(browser, folder, shop))
 
 
