@@ -215,7 +215,7 @@ class Member:
     def stop(self) -> None:
         """SIGTERM; while it drains, the other threads go on."""
         self.broker.between = self._while_draining
-        self.worker._drain()
+        self.worker._drain.run(self.worker._grace)
         self.publish()
         self.worker._leave()
 

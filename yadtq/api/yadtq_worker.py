@@ -7,7 +7,6 @@ In the process pool each thread of the pool has a child process that runs its ta
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import socket
 import threading
@@ -17,12 +16,14 @@ from typing import Any
 
 from yadtq import _version
 from yadtq.api import yadtq_child
+from yadtq.api.yadtq_naming import default_name
 from yadtq.api.yadtq_registry import Handlers, build_functions, describe_function
 from yadtq.config import POOLS
 from yadtq.core.yadtq_broker import Broker
 from yadtq.core.yadtq_claimer import Claimer
 from yadtq.core.yadtq_control import Control
 from yadtq.core.yadtq_delivery import Delivery
+from yadtq.core.yadtq_drain import Drain
 from yadtq.core.yadtq_execution import ChildExecutor, Executor, TaskFunction
 from yadtq.core.yadtq_finisher import Finisher
 from yadtq.core.yadtq_heartbeat import About, Heartbeat
@@ -135,6 +136,7 @@ class TaskWorker:
         self._poller = Poller(
             broker, list(self._queue_of), self._intake, self._lease, self.name, self._stop, self._gives_way
         )
+        self._drain = Drain(store, self._claimer, self._pool, self._lease, self._poller, self.name, self._abort)
         self._heartbeat = Heartbeat(
             store, self._lease, self._pool, about, self._state, self._recovery.fenced, self._control.obey
         )
@@ -254,7 +256,7 @@ class TaskWorker:
             self._pool.wait_ready(self._stop.is_set)
             self._start_threads()
             self._poller.poll_until(self._stop.is_set)
-            self._drain()
+            self._drain.run(self._grace)
         finally:
             self._shut_down()
 
@@ -296,42 +298,6 @@ class TaskWorker:
 
     # -- the end ----------------------------------------------------------------------------------------
 
-    def _drain(self) -> None:
-        """Go on polling and beating while running tasks finish, then hand the rest back at once."""
-        self._claimer.stop()
-        deadline = time.monotonic() + self._grace
-        unbegun = self._pool.waiting()
-        if unbegun:
-            self._hand_back(unbegun)
-        self._poller.poll_until(lambda: self._abort.is_set() or time.monotonic() > deadline or not self._lease.held)
-        if self._lease.held:
-            logger.warning(
-                "worker %s hands back %d tasks that did not finish in time", self.name, len(self._lease.held)
-            )
-            self._pool.abandon()  # first, so that nothing of it runs in two places
-            self._hand_back(list(self._lease.held.values()))
-        self._settle_last(deadline + 1.5)
-
-    def _hand_back(self, deliveries: list[Delivery]) -> None:
-        held = [(delivery.task.id, delivery.token) for delivery in deliveries if delivery.task is not None]
-        try:
-            self._store.patiently(lambda: self._store.release(self._lease.inc, held, leave=False), 2.0)
-        except ResultStoreUnavailable as error:
-            logger.warning("%s; what was not handed back is moved on 30 s from now", error)
-            return
-        self._lease.forget(delivery.token for delivery in deliveries)
-        self._lease.confirmed(deliveries)
-
-    def _settle_last(self, latest: float) -> None:
-        """What Redis has just confirmed may be committed two seconds later; worth the wait, else it is all read again."""
-        if self._abort.is_set() or not self._lease.unsettled:
-            return
-        deadline = min(latest, time.monotonic() + 3.0)
-        self._poller.poll_until(
-            lambda: self._abort.is_set() or not self._lease.unsettled or time.monotonic() > deadline
-        )
-        self._poller.commit()
-
     def _shut_down(self) -> None:
         """Parts that claim and run first, then those that write down, then the connections."""
         self._stop.set()
@@ -359,17 +325,3 @@ class TaskWorker:
             self._poller.leave()
         except BrokerUnavailable as error:
             logger.warning("%s; others take over after the session timeout", error)
-
-
-def default_name() -> str:
-    """HOST-PID, with what a name may not hold replaced; several workers of one process count up."""
-    host = (
-        "".join(c if (c.isalnum() and c.isascii()) or c in "_.-" else "-" for c in socket.gethostname())[:90] or "host"
-    )
-    with _count_lock:
-        number = _counts["workers"] = _counts.get("workers", 0) + 1
-    return f"{host}-{os.getpid()}" + (f"-{number}" if number > 1 else "")
-
-
-_count_lock = threading.Lock()
-_counts: dict[str, int] = {}

@@ -1,0 +1,76 @@
+"""A worker's end: what runs may finish within the grace time, the rest is handed back, what is done is committed."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import Any
+
+from yadtq.core.yadtq_claimer import Claimer
+from yadtq.core.yadtq_delivery import Delivery
+from yadtq.core.yadtq_lease import Lease
+from yadtq.core.yadtq_polling import Poller
+from yadtq.core.yadtq_pools import Pool
+from yadtq.core.yadtq_result_db import ResultStore
+from yadtq.errors import ResultStoreUnavailable
+
+logger = logging.getLogger(__name__)
+
+
+class Drain:
+    """Empties one worker; ``abort`` ends that at once."""
+
+    def __init__(
+        self,
+        store: ResultStore,
+        claimer: Claimer,
+        pool: Pool[Delivery, Any],
+        lease: Lease,
+        poller: Poller,
+        name: str,
+        abort: threading.Event,
+    ) -> None:
+        self._store = store
+        self._claimer = claimer
+        self._pool = pool
+        self._lease = lease
+        self._poller = poller
+        self._name = name
+        self._abort = abort
+
+    def run(self, grace: float) -> None:
+        """Go on polling and beating while running tasks finish, then hand the rest back at once."""
+        self._claimer.stop()
+        deadline = time.monotonic() + grace
+        unbegun = self._pool.waiting()
+        if unbegun:
+            self._hand_back(unbegun)
+        self._poller.poll_until(lambda: self._abort.is_set() or time.monotonic() > deadline or not self._lease.held)
+        if self._lease.held:
+            logger.warning(
+                "worker %s hands back %d tasks that did not finish in time", self._name, len(self._lease.held)
+            )
+            self._pool.abandon()  # first, so that nothing of it runs in two places
+            self._hand_back(list(self._lease.held.values()))
+        self._settle_last(deadline + 1.5)
+
+    def _hand_back(self, deliveries: list[Delivery]) -> None:
+        held = [(delivery.task.id, delivery.token) for delivery in deliveries if delivery.task is not None]
+        try:
+            self._store.patiently(lambda: self._store.release(self._lease.inc, held, leave=False), 2.0)
+        except ResultStoreUnavailable as error:
+            logger.warning("%s; what was not handed back is moved on 30 s from now", error)
+            return
+        self._lease.forget(delivery.token for delivery in deliveries)
+        self._lease.confirmed(deliveries)
+
+    def _settle_last(self, latest: float) -> None:
+        """What Redis has just confirmed may be committed two seconds later; worth the wait, else it is all read again."""
+        if self._abort.is_set() or not self._lease.unsettled:
+            return
+        deadline = min(latest, time.monotonic() + 3.0)
+        self._poller.poll_until(
+            lambda: self._abort.is_set() or not self._lease.unsettled or time.monotonic() > deadline
+        )
+        self._poller.commit()
