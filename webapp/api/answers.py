@@ -15,7 +15,9 @@ from yadtq.core.yadtq_views import (
     FailureGroup,
     FunctionInfo,
     Histogram,
+    LogLine,
     MinuteStats,
+    Progress,
     QueueInfo,
     Rate,
     TaskDetail,
@@ -38,6 +40,8 @@ class Task(TaskResult):
     history: list[Attempt] = field(default_factory=list)
     actions: list[Action] = field(default_factory=list)
     waiting: list[WaitingFact] = field(default_factory=list)
+    progress: Progress | None = None
+    log: list[LogLine] = field(default_factory=list)
 
     @classmethod
     def of(cls, detail: TaskDetail, waiting: list[WaitingFact]) -> Task:
@@ -49,6 +53,8 @@ class Task(TaskResult):
             history=detail.history,
             actions=detail.actions,
             waiting=waiting,
+            progress=detail.progress,
+            log=detail.log,
         )
 
 

@@ -15,7 +15,9 @@ from rich.text import Text
 from yadtq import TaskResult, TaskStatus, create_yadtq
 from yadtq.commands import output
 from yadtq.commands.servers import Servers, json_option, server_options
-from yadtq.core.yadtq_views import Attempt, TaskDetail, Views, WorkerInfo
+from yadtq.core.yadtq_views import Attempt, LogLine, Progress, TaskDetail, Views, WorkerInfo
+
+LOG_LINES = 20  # of a task's, the newest; --json gives all
 
 
 @click.command("tasks")
@@ -111,6 +113,8 @@ def _detail_dict(detail: TaskDetail) -> dict[str, Any]:
         "kwargs": detail.kwargs,
         "options": detail.options,
         "history": [dataclasses.asdict(attempt) for attempt in detail.history],
+        "progress": dataclasses.asdict(detail.progress) if detail.progress else None,
+        "log": [dataclasses.asdict(line) for line in detail.log],
     }
 
 
@@ -130,7 +134,13 @@ def _detail_view(detail: TaskDetail) -> RenderableType:
     traceback = next((attempt.traceback for attempt in reversed(detail.history) if attempt.traceback), "")
     if traceback and task.status is not TaskStatus.SUCCESS:
         parts.append(Padding(Text(output.clean(traceback).rstrip(), style="dim"), (1, 0, 0, 0)))
+    if detail.log:
+        parts.append(Padding(Text("\n".join(_line(line) for line in detail.log[-LOG_LINES:])), (1, 0, 0, 0)))
     return Group(*parts)
+
+
+def _line(line: LogLine) -> str:
+    return f"{output.clock(line.at)} {line.level.lower():<8} {output.clean(line.text)}"
 
 
 def _facts(detail: TaskDetail) -> dict[str, Any]:
@@ -156,12 +166,21 @@ def _facts(detail: TaskDetail) -> dict[str, Any]:
         "queue": task.queue,
         "worker": task.worker,
         "attempts": task.attempts,
+        "progress": _progress(detail.progress),
         "lost workers": task.lost,
         "in Kafka": where,
         **{name: output.clock(moment) for name, moment in times.items() if moment is not None},
         "cancel": "asked for" if task.cancel_requested and not task.done else "",
     }
     return {name: value for name, value in facts.items() if value}
+
+
+def _progress(progress: Progress | None) -> str:
+    if progress is None:
+        return ""
+    whole = f" of {progress.total:,}" if progress.total else ""
+    share = f", {progress.share:.0%}" if progress.share is not None else ""
+    return f"{progress.done:,}{whole}{share}{'; ' + progress.note if progress.note else ''}"
 
 
 def _with_whole_error(detail: TaskDetail) -> TaskResult:
