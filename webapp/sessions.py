@@ -15,13 +15,31 @@ if TYPE_CHECKING:
 
 pages = Blueprint("sessions", __name__)
 
+# What a browser's long name tells people; the first word that occurs counts.
+_BROWSERS = {"Edg/": "Edge", "OPR/": "Opera", "Firefox/": "Firefox", "Chrome/": "Chrome", "Safari/": "Safari"}
+_SYSTEMS = {
+    "Android": "Android",
+    "iPhone": "iPhone",
+    "iPad": "iPad",
+    "Windows": "Windows",
+    "Mac OS": "macOS",
+    "Linux": "Linux",
+}
+
 
 @pages.get("/sessions")
 def index() -> ResponseReturnValue:
     """Where one is signed in; for an admin, where everybody is."""
     found = engine().accounts.sessions(None if allows(g.role, "admin") else g.user)
     present = engine().accounts.session(session["sid"])
-    return render_template("sessions.html", sessions=found, present=present.id if present else "")
+    return render_template("sessions.html", sessions=found, present=present.id if present else "", browser=browser)
+
+
+def browser(agent: str) -> str:
+    """The browser and its system in short; its own words where they are none that is known."""
+    name = next((short for word, short in _BROWSERS.items() if word in agent), "")
+    system = next((short for word, short in _SYSTEMS.items() if word in agent), "")
+    return f"{name} on {system}" if name and system else name or agent
 
 
 @pages.post("/sessions/<session_id>/end")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 from collections.abc import Iterator
 
 import pytest
 
 from tests.helpers import new_settings
 from tests.integration.web_client import Web
+from webapp.access import ROLES
 from yadtq.core.yadtq_views import AuditEntry
 from yadtq.embedded import EmbeddedKafka, EmbeddedRedis
 
@@ -56,3 +59,29 @@ def test_a_refused_change_leaves_no_entry(web: Web) -> None:
     client.post("/tasks/none/retry", data={"csrf_token": web.csrf_token(client)})
 
     assert newest(web).action == "login"
+
+
+SILENT = {"auth.theme"}  # it changes nothing but the own browser's cookie
+
+
+def names_used(view: object) -> set[str]:
+    """What a view names, and what the functions of its file that it names do."""
+    module = inspect.getmodule(inspect.unwrap(view))  # type: ignore[arg-type]
+    assert module is not None
+    functions = {
+        one.name: one for one in ast.walk(ast.parse(inspect.getsource(module))) if isinstance(one, ast.FunctionDef)
+    }
+    found: set[str] = set()
+    ahead = [inspect.unwrap(view).__name__]  # type: ignore[arg-type]
+    while ahead:
+        names = {node.id for node in ast.walk(functions[ahead.pop()]) if isinstance(node, ast.Name)}
+        ahead += [name for name in names - found if name in functions]
+        found |= names
+    return found
+
+
+def test_every_route_that_changes_something_notes_it(web: Web) -> None:
+    changing = {rule.endpoint for rule in web.app.url_map.iter_rules() if {"POST", "DELETE"} & (rule.methods or set())}
+    silent = {name for name in changing & set(ROLES) if "record" not in names_used(web.app.view_functions[name])}
+
+    assert silent == SILENT
