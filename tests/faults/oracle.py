@@ -45,6 +45,9 @@ class Verdict:
 
     accepted: int = 0  # ids that submit() returned
     ended: int = 0
+    excused: list[str] = field(
+        default_factory=list
+    )  # the same as lost, where the documents allow this fault to lose them
     lost: list[str] = field(default_factory=list)  # accepted, and not ended by the deadline
     unexpected: list[str] = field(default_factory=list)  # run, and never submitted
     two_outcomes: list[str] = field(default_factory=list)  # different outcomes were accepted at different times
@@ -67,6 +70,11 @@ class Verdict:
         """The lines that are not empty, by name."""
         return {line: found for line in self.LINES if (found := getattr(self, line))}
 
+    def excuse(self, may_be_lost: set[str]) -> None:
+        """Take from the lost tasks those that may be."""
+        self.excused = [task_id for task_id in self.lost if task_id in may_be_lost]
+        self.lost = [task_id for task_id in self.lost if task_id not in may_be_lost]
+
     def must_be_clean(self, *but: str) -> None:
         """Fail with the oracle's lines, unless all are empty; ``but`` names lines that this fault allows."""
         found = {line: what for line, what in self.failures().items() if line not in but}
@@ -76,7 +84,13 @@ class Verdict:
     def summary(self) -> dict[str, Any]:
         """Counts alone, for a report."""
         counts: dict[str, Any] = {line: len(getattr(self, line)) for line in self.LINES}
-        return {"accepted": self.accepted, "ended": self.ended, **counts, "re_executed": self.re_executed}
+        return {
+            "accepted": self.accepted,
+            "ended": self.ended,
+            "excused": len(self.excused),
+            **counts,
+            "re_executed": self.re_executed,
+        }
 
 
 def judge_runs(verdict: Verdict, runs: Sequence[Run], known: set[str]) -> None:
@@ -108,6 +122,8 @@ def judge_outcomes(
             # A result lives a day: a row that is gone was accepted as ended before, or is lost.
             if result is not None or task_id not in outcomes:
                 verdict.lost.append(task_id)
+            else:
+                verdict.ended += 1
             continue
         verdict.ended += 1
         if promise.name == "poison":

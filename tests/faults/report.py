@@ -88,13 +88,16 @@ def render(records: Sequence[Record], command: str) -> str:
         f"Made by `{command}` on {days}, {os.cpu_count()} cores, Python {platform.python_version()}. "
         "Every line of the oracle must be 0: tasks lost, runs of tasks never submitted, ids with two different accepted "
         "outcomes, wrong results, fences out of order, offsets committed too early, tasks left running, tracebacks. "
-        "Re-executions are runs beyond the first of an attempt: the price of a worker's death.",
+        "Re-executions are runs beyond the first of an attempt: the price of a worker's death. Excused are tasks that only "
+        "Redis held when it lost its last seconds or everything, as `docs/guarantees.md` says.",
         "",
-        f"| test | seed | accepted | ended | {' | '.join(Verdict.LINES).replace('_', ' ')} | re-executed | submits refused | faults | passed |",
-        f"|---|{'---:|' * (len(Verdict.LINES) + 6)}---|",
+        f"| test | seed | accepted | ended | excused | {' | '.join(Verdict.LINES).replace('_', ' ')} | re-executed | submits refused | faults | passed |",
+        f"|---|{'---:|' * (len(Verdict.LINES) + 7)}---|",
     ]
     for record in records:
-        counts = [record.summary.get(name, 0) for name in ("accepted", "ended", *Verdict.LINES, "re_executed")]
+        counts = [
+            record.summary.get(name, 0) for name in ("accepted", "ended", "excused", *Verdict.LINES, "re_executed")
+        ]
         shown = [
             record.title,
             record.seed,

@@ -74,7 +74,16 @@ def test_a_task_that_has_not_ended_is_lost(rows: list[TaskResult]) -> None:
 
 
 def test_a_task_whose_row_is_gone_is_lost_unless_its_end_was_heard() -> None:
-    judged(SQUARE, [run("a", 5)], [], {"a": {("success", 5)}}).must_be_clean()
+    verdict = judged(SQUARE, [run("a", 5)], [], {"a": {("success", 5)}})
+    verdict.must_be_clean()
+    assert verdict.ended == 1
+
+
+def test_a_lost_task_is_excused_where_the_fault_may_lose_it() -> None:
+    verdict = judged({**SQUARE, "b": Promise("square", (1, 0.0))}, [], [])
+    verdict.excuse({"b", "c"})
+    assert (verdict.excused, only(verdict, "lost")) == (["b"], "a")
+    assert (verdict.summary()["excused"], verdict.summary()["lost"]) == (1, 1)
 
 
 def test_a_heard_end_does_not_cover_a_task_that_waits_again() -> None:

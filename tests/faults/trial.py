@@ -127,7 +127,7 @@ class Trial:
     def judge(self, within: float, may_be_lost: Callable[[], set[str]] = set) -> Verdict:
         """Wait until every accepted task has ended, at most so many seconds, and hear the oracle.
 
-        ``may_be_lost`` gives tasks that are not waited for; the oracle still calls them lost.
+        ``may_be_lost`` gives tasks that are not waited for, and excused where they are lost.
         """
         self.producer.join()
         deadline, left = time.monotonic() + within, set(self.producer.ledger.promises)
@@ -136,7 +136,7 @@ class Trial:
             time.sleep(0.2)
         settled = self._offsets.samples + 3  # a few more looks at what is committed now
         eventually(lambda: self._offsets.samples >= settled, 60)
-        return self._judge_now()
+        return self._judge_now(may_be_lost())
 
     def _ended(self, ids: set[str]) -> set[str]:
         """Those of the tasks that have ended or are kept no longer; none while Redis is away."""
@@ -146,11 +146,12 @@ class Trial:
             return set()
         return {task_id for task_id in ids if (found[task_id].done if task_id in found else task_id in self.ended_at)}
 
-    def _judge_now(self) -> Verdict:
+    def _judge_now(self, may_be_lost: set[str]) -> Verdict:
         verdict, ledger = self.verdict, self.producer.ledger
         self._outcomes.note(list(ledger.promises))
         judge_runs(verdict, read_runs(self.folder), set(ledger.promises) | ledger.uncertain)
         judge_outcomes(verdict, ledger, self.house.views.tasks_by_id(ledger.promises), self._outcomes.outcomes)
+        verdict.excuse(may_be_lost)
         verdict.too_early = self._offsets.too_early
         verdict.samples = self._offsets.samples
         verdict.still_running = [result.id for result in self.house.views.tasks(TaskStatus.PROCESSING, limit=100).items]
