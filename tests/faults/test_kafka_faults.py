@@ -37,6 +37,8 @@ def test_9_one_node_of_three_is_killed_every_20_seconds(new_trial: NewTrial, for
             trial.producer.mix(60, pace=60)
     judge(trial, form)
     hold_submits(trial)
+    began = min(promise.at for promise in trial.producer.ledger.promises.values())
+    trial.hold("seconds from the first submit to the last end", max(trial.ended_at.values()) - began, at_most=480)
 
 
 @pytest.mark.soak
