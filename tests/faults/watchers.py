@@ -140,10 +140,17 @@ class OffsetWatcher(threading.Thread):
 
     def _compare_some(self, records: list[tuple[str, int, str]]) -> None:
         rows = self._house.views.tasks_by_id(task_id for task_id, _, _ in records)
-        for task_id, gen, where in records:
-            row = rows.get(task_id)
-            if row is not None and row.gen == gen and self._is_needed(row):
-                self.too_early.append(f"{where} is committed, and task {task_id} of gen {gen} is {row.status}")
+        needed = [
+            (row, where)
+            for task_id, gen, where in records
+            if (row := rows.get(task_id)) is not None and row.gen == gen and self._is_needed(row)
+        ]
+        again = self._house.views.tasks_by_id(row.id for row, _ in needed)  # row and outbox were not read in one moment
+        self.too_early += [
+            f"{where} is committed, and task {row.id} of gen {row.gen} is {row.status}"
+            for row, where in needed
+            if again.get(row.id) == row
+        ]
 
     def _is_needed(self, row: TaskResult) -> bool:
         if row.status is TaskStatus.QUEUED:
