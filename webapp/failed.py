@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 pages = Blueprint("failed", __name__, url_prefix="/failed")
 
 _GROUPS = 20  # a page
-_FRESH, _WAIT = 5.0, 1.8  # seconds a look at the dead topic serves all, and a page waits for one
+_FRESH, _WAIT = 5.0, 1.6  # seconds a look at the dead topic serves all, and a page waits for one
 _HOUR = 3_600
 _LEAST = 5  # failures in an hour before they can be said to rise
 _TIMES = 3  # as many as in an hour of the day before

@@ -29,7 +29,7 @@ Place = tuple[str, int]  # topic and partition
 
 HELD_AFTER = 30.0  # seconds a task runs at the head of a partition before that counts as held back
 _REJECTED = 50  # records shown
-_READ_FOR = 1.5  # seconds
+_READ_FOR = 1.2  # seconds
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
+_YOUNG = 10.0  # seconds
+_SHORT = 0.2  # seconds
+
 
 @dataclass(frozen=True)
 class Glance(Generic[T]):
@@ -43,7 +46,8 @@ class Latest(Generic[T]):
     def get(self, *, fresh: float, wait: float) -> Glance[T]:
         """The answer, looked for anew where the last look is older than ``fresh`` seconds.
 
-        Nobody waits longer than until that look is ``wait`` seconds old: then the last answer has to do.
+        Nobody waits longer than until that look is ``wait`` seconds old, or a fifth of a second where the last answer
+        is young: then that one has to do.
         """
         with self._changed:
             if time.monotonic() - self._ended > fresh and self._thread is None and not self._closed:
@@ -51,7 +55,10 @@ class Latest(Generic[T]):
                 self._thread = threading.Thread(target=self._run, name=f"yadtq-{self._name}", daemon=True)
                 self._thread.start()
             if time.monotonic() - self._ended > fresh:
-                self._changed.wait_for(lambda: self._thread is None, max(0.0, self._began + wait - time.monotonic()))
+                patience = min(wait, _SHORT) if time.monotonic() - self._answered < _YOUNG else wait
+                self._changed.wait_for(
+                    lambda: self._thread is None, max(0.0, self._began + patience - time.monotonic())
+                )
             late = self._thread is not None and time.monotonic() - self._began >= wait > 0
             trouble = self._trouble or (f"Kafka has not answered for {wait:g} s." if late else "")
             return Glance(self._value, time.monotonic() - self._answered, trouble)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.helpers import Crowd, Gate, House, eventually, new_settings
+from tests.helpers import Gate, House, eventually, new_settings
 from tests.integration.web_client import Web, find_csrf_token
 from webapp.latest import Latest
 from yadtq.core.yadtq_survey import PartitionState
@@ -157,7 +157,7 @@ def test_a_kafka_that_does_not_answer_holds_no_page_up(redis_server: EmbeddedRed
     with Web(redis_server.url, kafka_servers=[f"127.0.0.1:{silent}"]) as web:
         viewer = web.signed_in("viewer")
         took = {}
-        for path in ("/kafka", "/", "/kafka"):
+        for path in ("/kafka", "/", "/failed/rejected", "/kafka", "/failed"):
             began = time.monotonic()
             page = viewer.get(path)
             took[path] = time.monotonic() - began
@@ -175,26 +175,32 @@ def test_a_viewer_may_not_detach(settings: dict[str, Any]) -> None:
 
 
 def test_one_look_serves_all_who_ask_meanwhile_and_its_failure_is_told() -> None:
-    crowd, looks = Crowd(), []
+    gates = [Gate(), Gate()]
+    looks: list[Gate] = []
 
     def look() -> int:
-        looks.append(1)
-        crowd.hold(len(looks))
-        if len(looks) > 1:
+        looks.append(gates[len(looks)])
+        looks[-1].wait()
+        if len(looks) == 2:
             raise BrokerUnavailable("it is away")
-        return len(looks)
+        return 1
 
     latest = Latest("test", look)
     early = latest.get(fresh=5, wait=0.05)
     others = [latest.get(fresh=5, wait=0.01) for _ in range(3)]
-    crowd.gate.opened.set()
+    gates[0].opened.set()
     found = eventually(lambda: (one := latest.get(fresh=5, wait=1)).value and one)
-    failed = latest.get(fresh=0, wait=5)
+    began = time.monotonic()
+    meanwhile = latest.get(fresh=0, wait=30)
+    took = time.monotonic() - began
+    gates[1].opened.set()
+    failed = eventually(lambda: (one := latest.get(fresh=5, wait=1)).trouble and one)
     latest.close()
 
     assert (early.value, early.trouble) == (None, "Kafka has not answered for 0.05 s.")
     assert {one.value for one in others} == {None}
     assert (found.value, found.trouble) == (1, "")
+    assert (meanwhile.value, meanwhile.trouble, took < 10) == (1, "", True)
     assert (failed.value, failed.trouble) == (1, "It is away.")
     assert len(looks) == 2
 
