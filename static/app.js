@@ -8,6 +8,7 @@ const page = document.body.dataset;
 
 // ---- parts of the other pages
 
+const token = $("[name=csrf_token]")?.value;
 const served = new Map(); // part id -> the HTML that it shows
 
 function patchParts(next) {
@@ -23,6 +24,7 @@ function patchParts(next) {
     }
     const focusable = "a, button, summary, [tabindex]";
     const focused = $$(focusable, part).indexOf(document.activeElement);
+    for (const input of $$("[name=csrf_token]", other)) input.value = token; // readings are the same for everybody
     part.replaceWith(other);
     redraw(other);
     if (focused >= 0) $$(focusable, other)[focused]?.focus();
@@ -37,41 +39,61 @@ document.addEventListener("click", (event) => {
 // ---- reading the page again
 
 let reading = null;
-let again = false;
-let lastRead = Date.now();
+let again = 0; // read once more after this: 1, or 2 for the whole list
+let wanted = ""; // the change that the page is to show
+let soon = 0;
+let fetching = 0;
+let told = []; // rows that came while the page was read: it may be older than they are
 
 async function fetchPage() {
-  const response = await fetch(location.href, { redirect: "manual", headers: { Accept: "text/html" } });
-  if (response.type === "opaqueredirect") return signInAgain();
-  const next = new DOMParser().parseFromString(await response.text(), "text/html");
-  redisDown(response.status === 503 && next.getElementById("down")?.hidden === false);
-  if (!response.ok) return null;
-  Object.assign(page, { seq: next.body.dataset.seq, epoch: next.body.dataset.epoch });
-  lastRead = Date.now();
-  stamp();
-  return next;
+  if (!fetching++) told = [];
+  try {
+    const headers = { Accept: "text/html", "Live-Mark": wanted || `${page.epoch} ${page.seq}` };
+    const response = await fetch(location.href, { redirect: "manual", headers, signal: AbortSignal.timeout(10000) });
+    if (response.type === "opaqueredirect") return signInAgain();
+    const next = new DOMParser().parseFromString(await response.text(), "text/html");
+    redisDown(response.status === 503 && next.getElementById("down")?.hidden === false);
+    if (response.status >= 500) throw new Error(response.statusText);
+    if (!response.ok) return null; // there is no such page any more
+    Object.assign(page, { seq: next.body.dataset.seq, epoch: next.body.dataset.epoch });
+    stamp();
+    return next;
+  } finally {
+    fetching--;
+  }
 }
 
 function reread(whole = false) {
-  if (reading) return (again = true), reading;
+  if (reading) return (again = Math.max(again, whole ? 2 : 1)), reading;
   reading = (async () => {
     try {
       const next = await fetchPage();
       if (!next) return false;
       takeAlarms(next);
-      if (!table) patchParts(next);
-      else takePage(next, whole);
+      patchParts(next);
+      if (table) takePage(next, whole);
       return true;
     } catch {
-      return false; // no network: the caller shows that
+      if (socket) readSoon(2000, whole); // what it was told to read it still has to; polling asks again anyway
+      return false;
     }
   })();
   reading.finally(() => {
     reading = null;
-    if (again) setTimeout(reread, 400);
-    again = false;
+    if (again) readSoon(400, again > 1);
+    again = 0;
   });
   return reading;
+}
+
+// All pages of a kind are told at once: a little chance keeps them from asking in the same instant.
+function readSoon(least, whole = false) {
+  if (whole) clearTimeout(soon);
+  else if (soon) return;
+  soon = setTimeout(() => {
+    soon = 0;
+    reread(whole);
+  }, least + Math.random() * 150);
 }
 
 function takeAlarms(next) {
@@ -83,19 +105,41 @@ function takePage(next, whole) {
   for (const tally of $$("[data-count]", next)) {
     for (const element of $$(`[data-count="${tally.dataset.count}"]`)) write(element, tally.textContent);
   }
-  if (whole && !busyReading()) replaceRows(next);
+  const elsewhere = $$("tbody tr[id]", table).some((row) => !next.getElementById(row.id));
+  if ((whole || (pollTimer && elsewhere)) && !busyReading()) takeWhole(next);
   else takeRows([...$("#rows", next).tBodies[0].rows], true);
+  if (whole) showing(true); // rows that somebody is reading stay, and are asked for by themselves
 }
 
-let asking = 0;
-document.addEventListener("rows:ask", () => {
-  asking ||= setTimeout(() => ((asking = 0), reread()), 5000); // a search costs more than a change
-});
+function takeWhole(next) {
+  replaceRows(next);
+  takeRows(told.map(parseRow));
+  showing();
+}
+
+const ask = () => readSoon("found" in table.dataset ? 5000 : 1000); // a search costs more than a change
+document.addEventListener("rows:ask", ask);
 
 fresh?.addEventListener("click", async () => {
   const next = await fetchPage();
-  if (next) replaceRows(next);
+  if (next) takeWhole(next);
 });
+
+// Tells the server which rows this list shows: it sends no others, and of new ones only a few.
+let shown = "";
+
+function showing(again = false) {
+  if (!table || socket?.readyState !== WebSocket.OPEN) return;
+  const shows = $$("tbody tr[id]", table).map((row) => row.id.slice(2));
+  const text = JSON.stringify({ shows, new: "first" in table.dataset });
+  if (text === shown && !again) return;
+  shown = text;
+  socket.send(again ? JSON.stringify({ ...JSON.parse(text), again }) : text);
+}
+
+function dropRows(ids) {
+  for (const id of ids) document.getElementById(`t-${id}`)?.classList.add("gone");
+}
 
 // ---- the socket
 
@@ -138,15 +182,16 @@ function connect() {
   if (socket || paused || ended) return;
   const query = new URLSearchParams({ view: page.view, subject: page.subject, since: page.seq, epoch: page.epoch });
   const mine = socket = new WebSocket(`${location.origin.replace("http", "ws")}/ws?${query}`);
+  heard = Date.now();
   mine.onopen = () => {
-    tries = 0;
-    heard = Date.now();
-    clearInterval(pollTimer);
-    pollTimer = 0;
-    say("live");
+    shown = "";
+    showing();
   };
   mine.onmessage = (event) => {
     heard = Date.now();
+    if (mine !== socket) return;
+    if (pollTimer) stopPolling(); // only now: a proxy may let a socket open and hold back what comes through it
+    tries = 0;
     receive(JSON.parse(event.data));
   };
   mine.onclose = (event) => {
@@ -154,10 +199,14 @@ function connect() {
   };
 }
 
-function disconnect() {
-  clearTimeout(retryTimer);
+function stopPolling() {
   clearInterval(pollTimer);
   pollTimer = 0;
+}
+
+function disconnect() {
+  clearTimeout(retryTimer);
+  stopPolling();
   const old = socket;
   socket = null;
   old?.close();
@@ -173,10 +222,16 @@ function receive(message) {
   stamp();
   if (message.t === "rows") {
     takeRows(message.items.map((item) => parseRow(item.html)));
+    if (fetching) told.push(...message.items.map((item) => item.html));
+    if (message.gone) dropRows(message.gone);
     if (message.counts) takeCounts(message.counts);
     if (message.seq) page.seq = message.seq;
+    if (message.more) ask();
   }
-  if (message.t === "refresh" || message.t === "resync") reread(message.t === "resync");
+  if (message.t === "refresh" || message.t === "resync") {
+    wanted = `${message.epoch} ${message.seq}`;
+    readSoon(0, message.t === "resync");
+  }
 }
 
 function lost(code) {
@@ -212,13 +267,18 @@ function pause() {
 function everySecond() {
   redraw();
   if (!live || paused || ended) return;
-  if (socket?.readyState === WebSocket.OPEN && Date.now() - heard > 15000) socket.close(); // a dead line says nothing
-  const ages = ["overview", "workers", "kafka"].includes(page.view); // heartbeats change by not coming, offsets without a word
-  if (ages && socket && !document.hidden && Date.now() - lastRead > 10000) {
-    lastRead = Date.now();
-    reread();
-  }
+  showing();
+  if (socket && Date.now() - heard > 15000) giveUp(); // a dead line says nothing, not even that it is closed
 }
+
+function giveUp() {
+  const old = socket;
+  lost(1006);
+  old.close();
+}
+
+addEventListener("offline", () => socket && giveUp());
+addEventListener("online", () => live && !socket && connect());
 
 let hiddenTimer = 0;
 document.addEventListener("visibilitychange", () => {

@@ -25,6 +25,7 @@ from webapp import (
     menu,
     metrics,
     sessions,
+    shelf,
     sockets,
     spans,
     submit,
@@ -78,6 +79,7 @@ def _wire(app: Flask, engine: Engine) -> None:
     headers.init_app(app)
     access.init_app(app)  # before CSRF: who is not signed in is asked to sign in, not told of a token
     auth.init_app(app)
+    shelf.init_app(app)
     sockets.init_app(app)
     bulk.init_app(app)
     kafka.init_app(app)

@@ -2,38 +2,71 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import socket
+import struct
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
-from flask import Flask, abort, current_app, g, render_template, request, session
+from flask import Flask, abort, current_app, g, request, session
 from flask_sock import Sock
 from simple_websocket import ConnectionClosed
 
+from webapp.concern import VIEWS
+from webapp.drawing import drawer
 from webapp.engine import engine
 from webapp.exposure import allowed_origins
 from webapp.live import Hub, shutting_down
-from webapp.subscriber import Row, Subscriber
+from webapp.subscriber import Subscriber
 from yadtq.errors import ResultStoreUnavailable
-
-if TYPE_CHECKING:
-    from webapp.engine import Engine
-    from yadtq.core.yadtq_task import TaskResult
 
 log = logging.getLogger(__name__)
 
 ENDPOINT = "live.ws"
-VIEWS = ("tasks", "task", "overview", "workers", "kafka", "failed")
-
 POLICY, RESTART, TRY_LATER, SIGN_IN = 1008, 1012, 1013, 4401  # close codes; app.js knows them
 
 _WAIT = 0.5  # seconds between two looks at shutdown, input and session
-_REVALIDATE = 60.0  # seconds a revoked session may keep its socket
 _INPUT_MAX, _INPUT_SPAN = 20, 10.0  # messages a browser may send, and in how many seconds
+_SHOWN_MAX, _ID_MAX = 500, 128  # rows a page may show, and characters of an id
+_SEND_BUFFER = 64 * 1024  # bytes; Linux doubles it
+
+
+class Inbox(list[Any]):
+    """What a browser has sent and nobody has read yet: so many messages, further ones are dropped and noted."""
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        super().__init__()
+        self._wake = wake
+        self.overflowed = False
+
+    def append(self, message: Any) -> None:
+        """Called by the socket's reading thread."""
+        if len(self) < _INPUT_MAX:
+            super().append(message)
+        else:
+            self.overflowed = True
+        self._wake()
+
+
+class OneAtATime:
+    """A socket on which two threads send whole frames: ours messages, simple-websocket's pings and pongs."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._lock = threading.Lock()
+
+    def send(self, data: bytes) -> int:
+        """All of it, though a full buffer lets only parts through at a time."""
+        with self._lock:
+            self._sock.sendall(data)
+        return len(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
 
 
 class Slots:
@@ -61,9 +94,9 @@ class Slots:
 def init_app(app: Flask) -> None:
     """Add the route, its gate and the hub behind it."""
     app.config.setdefault("YADTQ_SOCKETS", 72)  # gunicorn's 96 threads less 24 for pages
+    app.config.setdefault("YADTQ_RECHECK", 60.0)  # seconds a revoked session may keep its socket
     app.config["SOCK_SERVER_OPTIONS"] = {"ping_interval": 25, "max_message_size": 16_384}
-    engine: Engine = app.extensions["yadtq"]
-    app.extensions["yadtq-hub"] = Hub(engine, lambda tasks: _render(app, tasks))
+    app.extensions["yadtq-hub"] = Hub(app.extensions["yadtq"], drawer(app))
     app.extensions["yadtq-slots"] = Slots(app.config["YADTQ_SOCKETS"])
     app.before_request(_gate)
     app.teardown_request(_release)
@@ -98,11 +131,18 @@ def _slots() -> Slots:
 def _serve(ws: Any) -> None:
     """One socket from handshake to close, in a thread of its own."""
     hub: Hub = current_app.extensions["yadtq-hub"]
-    subscriber = Subscriber(request.args["view"], request.args.get("subject", ""))
+    subscriber = Subscriber(request.args["view"], request.args.get("subject", "")[:_ID_MAX])
+    ws.sock = OneAtATime(ws.sock)
+    inbox, early = Inbox(subscriber.wake), ws.input_buffer
+    ws.input_buffer = inbox
+    inbox[:0] = early  # what came before the exchange
+    # What a browser does not read piles up here first, and is seen by the watchdog the sooner.
+    ws.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
     since = request.args.get("since", 0, type=int)
     try:
         hub.join(subscriber, since, request.args.get("epoch", ""), lambda: _sever(ws))
-        _converse(ws, subscriber)
+        code, reason = _converse(ws, subscriber)
+        _send(subscriber, lambda: ws.close(code, reason))
     except ResultStoreUnavailable:
         ws.close(TRY_LATER, "Redis does not answer")
     except (ConnectionClosed, OSError) as end:
@@ -113,39 +153,52 @@ def _serve(ws: Any) -> None:
         hub.leave(subscriber)
 
 
-def _converse(ws: Any, subscriber: Subscriber) -> None:
-    """Send what the hub has for it until somebody ends it."""
+def _converse(ws: Any, subscriber: Subscriber) -> tuple[int, str]:
+    """Send what the hub has for it until somebody ends it; how it is to be closed."""
     heard: deque[float] = deque()
     checked = time.monotonic()
-    while not shutting_down.is_set():
+    recheck = current_app.config["YADTQ_RECHECK"]
+    while not (shutting_down.is_set() or subscriber.ended):
         for message in subscriber.take(_WAIT):
-            _send(ws, subscriber, message)
-        if not _drain(ws, heard):
-            ws.close(POLICY, "too many messages")
-            return
-        if time.monotonic() - checked > _REVALIDATE:
+            _send(subscriber, lambda text=message: ws.send(text))  # type: ignore[misc]
+        if not _listen(ws, subscriber, heard):
+            return POLICY, "too many messages"
+        if time.monotonic() - checked > recheck:
             checked = time.monotonic()
             if not _still_signed_in():
-                ws.close(SIGN_IN, "signed out")
-                return
-    ws.close(RESTART, "the server restarts")
+                return SIGN_IN, "signed out"
+    return RESTART, "the server restarts"
 
 
-def _send(ws: Any, subscriber: Subscriber, message: str) -> None:
+def _send(subscriber: Subscriber, send: Callable[[], None]) -> None:
     subscriber.sending_since = time.monotonic()
     try:
-        ws.send(message)
+        send()
     finally:
         subscriber.sending_since = None
 
 
-def _drain(ws: Any, heard: deque[float]) -> bool:
-    """Read and drop what the browser sent, or it would pile up; False when it sends too much."""
-    while ws.receive(timeout=0) is not None:
+def _listen(ws: Any, subscriber: Subscriber, heard: deque[float]) -> bool:
+    """Take what the browser sent, or it would pile up; False when it sends too much."""
+    while (text := ws.receive(timeout=0)) is not None:
         heard.append(time.monotonic())
         if len(heard) > _INPUT_MAX and heard.popleft() > time.monotonic() - _INPUT_SPAN:
             return False
-    return True
+        _understand(text, subscriber)
+    return not ws.input_buffer.overflowed
+
+
+def _understand(text: str | bytes, subscriber: Subscriber) -> None:
+    """A list says which rows it shows, so that it is sent no others; whatever else is said means nothing."""
+    try:
+        said = json.loads(text)
+        ids = [str(one)[:_ID_MAX] for one in said["shows"][:_SHOWN_MAX]]
+        subscriber.wants_new, again = bool(said["new"]), bool(said.get("again"))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        log.debug("a browser sent what means nothing: %s", error)
+        return
+    hub: Hub = current_app.extensions["yadtq-hub"]
+    hub.show(subscriber, ids, again=again)
 
 
 def _still_signed_in() -> bool:
@@ -156,14 +209,9 @@ def _still_signed_in() -> bool:
 
 
 def _sever(ws: Any) -> None:
-    """Wake a thread that is stuck in send(): only a shut socket does that."""
+    """Wake a thread that is stuck in send(): only a shut socket does that. What it did not read is thrown away."""
     try:
+        ws.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         ws.sock.shutdown(socket.SHUT_RDWR)
     except OSError as error:
         log.debug("the socket was gone already: %s", error)
-
-
-def _render(app: Flask, tasks: Iterable[TaskResult]) -> list[Row]:
-    """Each task's row, exactly as the page draws it."""
-    with app.test_request_context():
-        return [Row(task.id, task.seq, render_template("_row.html", task=task)) for task in tasks]

@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from typing import Any
 
 from tests.model.world import World
+from yadtq.core.yadtq_heartbeat import About
 from yadtq.core.yadtq_result_db import ClaimItem, NewTask
 
 
 def submit(world: World, *ids: str, name: str = "add", queue: str = "default", args: str = "") -> None:
     world.enqueue([NewTask(task_id, name, queue, b"envelope", args, "" if args else "1") for task_id in ids])
+
+
+def submit_whole(world: World, *ids: str) -> None:
+    """As :func:`submit`, with envelopes that can be read, as the page of one task and a retry do."""
+    bodies = {task_id: {"v": 1, "id": task_id, "name": "add", "args": [1], "kwargs": {}, "opts": {}} for task_id in ids}
+    world.enqueue(
+        [
+            NewTask(task_id, "add", "default", b"none\n" + json.dumps(body).encode(), "[[1],{}]", "")
+            for task_id, body in bodies.items()
+        ]
+    )
+
+
+def announce(world: World, inc: str) -> None:
+    """A worker's beat that says all a page shows of it."""
+    about = About("box-1", "here", "0", queues=("default",), concurrency=1, pool="thread", functions=[])
+    world.beat(inc, json.dumps(asdict(about)), "{}", [])
 
 
 def end(world: World, *ids: str, kind: str = "failed", error: str = "ValueError: no", worker: str = "box-1") -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import html
 import http.client
 import json
+import select
+import socket as socket_module
 import time
 from collections.abc import Iterator
 from http.cookiejar import CookieJar
 from typing import Any
 from urllib.parse import urlencode
-from urllib.request import HTTPCookieProcessor, build_opener
+from urllib.request import HTTPCookieProcessor, Request, build_opener, urlopen
 
 import pytest
 import simple_websocket
@@ -17,6 +20,7 @@ import simple_websocket
 from tests.helpers import eventually, new_settings
 from tests.integration.web_client import find_csrf_token
 from tests.integration.web_stack import Stack
+from tests.integration.web_tight import LIMIT
 from yadtq.embedded import EmbeddedKafka, EmbeddedRedis
 
 
@@ -80,7 +84,8 @@ def test_a_change_comes_as_the_row_the_page_would_draw(stack: Stack) -> None:
 
     message = hear(socket, "rows")
     [item] = [item for item in message["items"] if item["id"] == task_id]
-    assert item["html"].startswith(f'<tr id="t-{task_id}" data-rev="{item["rev"]}" data-status="queued"')
+    assert item["html"].startswith(f'<tr id="t-{task_id}" ')
+    assert f'data-rev="{item["rev"]}" data-status="queued"' in item["html"]
     assert "csrf_token" not in item["html"]
     assert message["seq"] >= item["rev"]
     assert message["counts"]["queued"] >= 1
@@ -101,24 +106,9 @@ def test_a_page_from_before_redis_was_emptied_is_told_to_read_itself_again(stack
     stack.client.submit("add", 1)
     socket = connect(stack, epoch="another")
 
-    assert hear(socket, "resync") == {"t": "resync"}
-    socket.close()
-
-
-def test_the_page_of_one_task_hears_of_that_task_alone(stack: Stack) -> None:
-    mine = stack.client.options(delay=600).submit("add", 1)
-    lists, socket = connect(stack), connect(stack, view="task", subject=mine)
-    hear(lists, "tick")  # both are up to date
-    hear(socket, "tick")
-
-    stack.client.submit("add", 2)
-    hear(lists, "rows")
-    stack.client.cancel(mine)
-
-    heard = [json.loads(socket.receive(timeout=10))["t"]]
-    assert heard == ["refresh"]
-    assert socket.receive(timeout=0.5) is None
-    lists.close()
+    told = hear(socket, "resync")
+    mark = stack.views.change_mark()
+    assert (told["epoch"], told["seq"]) == (mark.epoch, mark.seq)
     socket.close()
 
 
@@ -182,3 +172,159 @@ def test_a_reload_moves_the_sockets_and_serves_on(settings: dict[str, Any]) -> N
     assert hear(again, "rows")
     again.close()
     stack.stop()
+
+
+def test_a_socket_is_heard_at_once_so_that_a_page_knows_it_works(stack: Stack) -> None:
+    socket = connect(stack)
+
+    assert json.loads(socket.receive(timeout=2)) == {"t": "tick"}
+    socket.close()
+
+
+def test_a_page_says_what_it_shows_and_is_sent_no_more(stack: Stack) -> None:
+    shown, other = stack.client.submit("add", 1), stack.client.submit("add", 2)
+    socket = connect(stack)
+    socket.send(json.dumps({"shows": [shown], "new": False}))
+    socket.send("nothing that means anything")
+    socket.send(json.dumps({"shows": [shown], "new": False, "again": True}))
+    eventually(lambda: ids_in(hear(socket, "rows")) == [shown])
+    while socket.receive(timeout=1):  # the submits may still have been under way
+        pass
+
+    stack.client.cancel(other)
+    assert ids_in(hear(socket, "rows")) == []
+    stack.client.cancel(shown)
+    assert ids_in(hear(socket, "rows")) == [shown]
+    socket.close()
+
+
+def ids_in(message: dict[str, Any]) -> list[str]:
+    return [item["id"] for item in message["items"]]
+
+
+# -- limits, on a server whose limits are close
+
+
+@pytest.fixture(scope="module")
+def tight(settings: dict[str, Any]) -> Iterator[Stack]:
+    made = Stack(settings, app="tests.integration.web_tight:app", GUNICORN_CMD_ARGS="--workers 1")
+    yield made
+    made.stop()
+
+
+def test_a_revoked_session_loses_its_socket(tight: Stack) -> None:
+    cookie = cookie_of(tight)
+    socket = connect(tight, cookie)
+    hear(socket, "tick")
+    sign_out(tight, cookie)
+    started = time.monotonic()
+
+    assert closing_code(socket) == 4401
+    assert time.monotonic() - started < 2
+
+
+def test_one_socket_too_many_is_told_to_ask_instead_and_pages_go_on(tight: Stack) -> None:
+    sockets = [connect(tight) for _ in range(LIMIT)]
+    for socket in sockets:
+        hear(socket, "tick")
+
+    status, text = handshake(tight)
+
+    assert status == 503
+    assert "All live connections of this process are in use; the page asks every 2 seconds instead." in text
+    with urlopen(f"{tight.url}/readyz", timeout=2) as page:
+        assert page.status == 200
+    sockets.pop().close()
+    again = eventually(lambda: connects(tight))
+    for socket in [*sockets, again]:
+        socket.close()
+
+
+def test_a_browser_that_stops_reading_is_dropped_and_its_thread_is_free(tight: Stack) -> None:
+    ids = [task.id for task in (tight.client.get_result(tight.client.submit("add", n)) for n in range(40))]
+    deaf = raw_socket(tight)
+    reading = eventually(lambda: connects(tight))
+    hear(reading, "tick")
+    started = time.monotonic()
+    gone_at = None
+    while time.monotonic() - started < 15 and gone_at is None:
+        for task_id in ids:  # each round is 40 rows for whoever reads
+            tight.client.cancel(task_id)
+            tight.client.retry(task_id)
+        if is_reset(deaf):
+            gone_at = time.monotonic()
+
+    assert gone_at is not None, "it still holds its thread"
+    assert hear(reading, "rows")
+    reading.close()
+    deaf.close()
+
+
+def test_an_app_loaded_before_the_fork_is_live_in_each_process(settings: dict[str, Any]) -> None:
+    stack = Stack(settings, GUNICORN_CMD_ARGS="--preload")
+    sockets = [connect(stack) for _ in range(6)]
+
+    task_id = stack.client.submit("add", 1)
+
+    for socket in sockets:
+        assert task_id in [item["id"] for item in hear(socket, "rows")["items"]]
+        socket.close()
+    stack.stop()
+
+
+def sign_out(stack: Stack, cookie: str) -> None:
+    """As another tab of the same browser."""
+    with build_opener().open(Request(stack.url, headers={"Cookie": cookie})) as page:
+        form = urlencode({"csrf_token": find_csrf_token(page.read().decode())}).encode()
+    headers = {"Cookie": cookie, "Referer": f"{stack.url}/"}
+    with build_opener().open(Request(f"{stack.url}/logout", form, headers=headers)):
+        pass
+
+
+def connects(stack: Stack) -> simple_websocket.Client | None:
+    try:
+        return connect(stack)
+    except simple_websocket.ConnectionError:
+        return None
+
+
+def upgrade(stack: Stack) -> dict[str, str]:
+    return {
+        "Host": f"127.0.0.1:{stack.port}",
+        "Cookie": cookie_of(stack),
+        "Origin": stack.url,
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+    }
+
+
+def handshake(stack: Stack) -> tuple[int, str]:
+    """What a handshake is answered in plain HTTP."""
+    connection = http.client.HTTPConnection("127.0.0.1", stack.port)
+    connection.request("GET", "/ws?view=tasks", headers=upgrade(stack))
+    answer = connection.getresponse()
+    text = html.unescape(answer.read().decode())
+    connection.close()
+    return answer.status, text
+
+
+def raw_socket(stack: Stack) -> socket_module.socket:
+    """A websocket with a small buffer that nobody reads, on the list of all tasks."""
+    mark = stack.views.change_mark()
+    query = urlencode({"view": "tasks", "since": mark.seq, "epoch": mark.epoch})
+    made = socket_module.socket()
+    made.setsockopt(socket_module.SOL_SOCKET, socket_module.SO_RCVBUF, 4096)
+    made.connect(("127.0.0.1", stack.port))
+    lines = [f"GET /ws?{query} HTTP/1.1", *(f"{name}: {value}" for name, value in upgrade(stack).items())]
+    made.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
+    assert b"101" in made.recv(64)
+    return made
+
+
+def is_reset(deaf: socket_module.socket) -> bool:
+    """Whether the server has cut the connection, without reading from it."""
+    poll = select.poll()
+    poll.register(deaf, select.POLLHUP | select.POLLERR)
+    return any(event & (select.POLLHUP | select.POLLERR) for _, event in poll.poll(50))

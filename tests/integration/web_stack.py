@@ -33,7 +33,7 @@ def free_port() -> int:
 class Stack:
     """One web, at most one worker, and a client, sharing names that nobody else has."""
 
-    def __init__(self, settings: dict[str, Any], **web: str) -> None:
+    def __init__(self, settings: dict[str, Any], app: str = "wsgi:app", **web: str) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.settings = settings
@@ -43,7 +43,7 @@ class Stack:
         self._environment = {**os.environ, **_as_environment(settings), **web}
         self._environment |= {"YADTQ_WEB_PORT": str(self.port), "YADTQ_WEB_URL": self.url}
         self._processes: list[subprocess.Popen[bytes]] = []
-        self.web = self._start("gunicorn", "-c", "gunicorn.conf.py", "wsgi:app")
+        self.web = self._start("gunicorn", "-c", "gunicorn.conf.py", app)
         eventually(self._ready, 20)
 
     def start_worker(self) -> None:
