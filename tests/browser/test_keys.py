@@ -98,6 +98,21 @@ def test_tasks_are_selected_and_acted_on_by_keys(stack: Stack, page: Page) -> No
     assert stack.views.result(tasks[1]).status == TaskStatus.CANCELLED
 
 
+def test_groups_of_failures_and_workers_are_rows_too(stack: Stack, page: Page) -> None:
+    stack.client.wait_for_result(stack.client.submit("fail", "once more"), 20)
+    page.goto(f"{stack.url}/workers")
+    page.keyboard.press("j")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/workers/*")
+    page.goto(f"{stack.url}/failed")
+
+    page.keyboard.press("j")
+    page.keyboard.press("r")
+
+    page.wait_for_url("**/bulk?*")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Retry")
+
+
 def test_the_question_mark_lists_the_keys_which_are_silent_meanwhile(page: Page) -> None:
     page.keyboard.press("?")
     expect(page.locator("dialog#keys")).to_be_visible()
