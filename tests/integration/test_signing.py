@@ -12,8 +12,8 @@ from kafka import KafkaAdminClient, KafkaProducer
 
 from tests.helpers import House, eventually
 from yadtq import TaskWorker
-from yadtq.core.yadtq_broker import Received
 from yadtq.core.yadtq_codec import HEADER
+from yadtq.core.yadtq_consumer import Received
 from yadtq.core.yadtq_result_db import NewTask
 
 OLD, NEW = "k1:a-secret-of-yesterday", "k2:a-secret-of-the-present-day"

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from yadtq.config import Settings
-from yadtq.core.yadtq_broker import Broker, RebalanceHandler, Received, Record
+from yadtq.core.yadtq_broker import Broker, Record
+from yadtq.core.yadtq_consumer import RebalanceHandler, Received
 from yadtq.core.yadtq_delivery import Position
 from yadtq.errors import BrokerUnavailable
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.unit.conftest import Clock
 from yadtq.core import yadtq_intake
-from yadtq.core.yadtq_broker import Received
+from yadtq.core.yadtq_consumer import Received
 from yadtq.core.yadtq_delivery import Delivery
 from yadtq.core.yadtq_intake import ASK_AGAIN, DETACH_AFTER, Intake
 

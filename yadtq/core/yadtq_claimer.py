@@ -9,8 +9,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from yadtq.core.yadtq_broker import Broker, Received
+from yadtq.core.yadtq_broker import Broker
 from yadtq.core.yadtq_codec import INLINE_LIMIT, arguments_json, preview
+from yadtq.core.yadtq_consumer import Received
 from yadtq.core.yadtq_delivery import Delivery
 from yadtq.core.yadtq_intake import Intake
 from yadtq.core.yadtq_lease import Abandoned, Lease

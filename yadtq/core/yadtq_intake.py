@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 
-from yadtq.core.yadtq_broker import RebalanceHandler, Received
+from yadtq.core.yadtq_consumer import RebalanceHandler, Received
 from yadtq.core.yadtq_delivery import Delivery, PartitionState, Position
 
 MAX_SPAN = 10_000  # records of one partition between first unfinished and last received

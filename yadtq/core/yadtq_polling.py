@@ -7,7 +7,8 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from yadtq.core.yadtq_broker import Broker, TaskConsumer
+from yadtq.core.yadtq_broker import Broker
+from yadtq.core.yadtq_consumer import TaskConsumer
 from yadtq.core.yadtq_intake import Intake
 from yadtq.core.yadtq_lease import Lease
 from yadtq.errors import BrokerUnavailable

@@ -1,4 +1,4 @@
-"""What the pages ask of Kafka: how far each partition is read and by what group, and the newest rejected records.
+"""What the pages and `yadtq doctor` ask of Kafka: how far each partition is read and by what group, topics, the newest rejected records.
 
 A part of `yadtq_broker`, which makes the connections.
 """
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, OffsetSpec, TopicPartition
+from kafka.admin import ConfigResource
 from kafka.errors import RetriableError
 
 from yadtq.config import Settings
@@ -171,3 +172,44 @@ def masked(text: str) -> str:
         return f'{field[1]}{field[2]}"{MASK}"' if SECRET_NAMES.search(field[1].strip('"')) else field[0]
 
     return _FIELD.sub(mask, text)
+
+
+def positions(
+    admin: KafkaAdminClient, topics: Sequence[str], group: str
+) -> dict[tuple[str, int], tuple[int, int, int]]:
+    """Per partition (first offset kept, offset committed by the group, end)."""
+    partitions = _partitions(admin, topics)
+    first = admin.list_partition_offsets(dict.fromkeys(partitions, OffsetSpec.EARLIEST))
+    end = admin.list_partition_offsets(dict.fromkeys(partitions, OffsetSpec.LATEST))
+    found = admin.list_group_offsets(group)[group]
+    return {
+        (tp.topic, tp.partition): (first[tp].offset, max(found[tp].offset, 0) if tp in found else 0, end[tp].offset)
+        for tp in partitions
+    }
+
+
+def describe(admin: KafkaAdminClient, own: str) -> dict[str, Any]:
+    """Version, brokers, and the topics of the queues, of which ``own`` is the default one."""
+    names = [topic for topic in admin.list_topics() if topic == own or topic.startswith(own + ".")]
+    brokers = admin.describe_cluster()["brokers"]
+    return {
+        "version": admin.get_broker_version_data(brokers[0]["broker_id"]).broker_version_str,
+        "brokers": len(brokers),
+        "topics": _describe_topics(admin, names),
+    }
+
+
+def _describe_topics(admin: KafkaAdminClient, names: Sequence[str]) -> dict[str, dict[str, int | None]]:
+    """Per topic its partitions, copies, and how many copies must be in step; the last is None where Kafka does not tell."""
+    wanted = [ConfigResource("TOPIC", name, {"min.insync.replicas": None}) for name in names]
+    configs = admin.describe_configs(wanted, config_filter="all").get("topic", {}) if names else {}
+    found: dict[str, dict[str, int | None]] = {}
+    for topic in admin.describe_topics(list(names)) if names else []:
+        name, parts = topic["name"], topic["partitions"]
+        in_step = configs.get(name, {}).get("min.insync.replicas", {}).get("value")
+        found[name] = {
+            "partitions": len(parts),
+            "copies": min((len(part["replica_nodes"]) for part in parts), default=0),
+            "in_step": int(in_step) if in_step else None,
+        }
+    return found

@@ -1,0 +1,143 @@
+"""Records as they come from Kafka: a member of the workers' group, which hears of partitions that come and go, and the look at one record."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from kafka import AsyncConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata, TopicPartition
+from kafka.errors import KafkaError
+
+from yadtq.core.yadtq_codec import HEADER
+
+logger = logging.getLogger(__name__)
+
+
+class Received(NamedTuple):
+    """A record as it came from Kafka."""
+
+    offset: int
+    key: bytes | None
+    body: bytes
+    header: bytes | None
+    timestamp: int  # ms
+
+
+class RebalanceHandler:
+    """What a consumer's owner is told; both run on kafka-python's IO thread and must not block."""
+
+    def partitions_revoked(self, partitions: set[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """Stop feeding these; returns the offsets to commit while that is still accepted."""
+        raise NotImplementedError
+
+    def partitions_lost(self, partitions: set[tuple[str, int]]) -> None:
+        """These belong to others by now: drop them without a commit."""
+        raise NotImplementedError
+
+
+def _received(record: Any) -> Received:
+    header = next((value for name, value in record.headers if name == HEADER), None)
+    return Received(record.offset, record.key, record.value or b"", header, record.timestamp)
+
+
+def read_at(consumer: KafkaConsumer, topic: str, partition: int, offset: int, seconds: float) -> Received | None:
+    """The record at these coordinates, or None where it is gone or does not come in time; the consumer is of no group."""
+    target = TopicPartition(topic, partition)
+    consumer.assign([target])
+    consumer.seek(target, offset)
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        for record in consumer.poll(timeout_ms=500, max_records=1).get(target, ()):
+            return _received(record) if record.offset == offset else None
+    return None
+
+
+class _Listener(AsyncConsumerRebalanceListener):  # type: ignore[misc]
+    """Commits at revoke with ``await``: kafka-python runs this on its IO thread, where a blocking call raises."""
+
+    def __init__(self, consumer: KafkaConsumer, handler: RebalanceHandler) -> None:
+        self._consumer = consumer
+        self._handler = handler
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        offsets = self._handler.partitions_revoked({(tp.topic, tp.partition) for tp in revoked})
+        if offsets:
+            try:
+                await self._consumer.commit_async(_commit_form(offsets))
+            except KafkaError as error:
+                logger.info(
+                    "the last commit before a rebalance was refused (%s); the next owner hears that the tasks are done",
+                    error,
+                )
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        """The poll loop meets new partitions with their first records."""
+
+    async def on_partitions_lost(self, lost: Iterable[TopicPartition]) -> None:
+        self._handler.partitions_lost({(tp.topic, tp.partition) for tp in lost})
+
+
+def _commit_form(offsets: Mapping[tuple[str, int], int]) -> dict[TopicPartition, OffsetAndMetadata]:
+    return {TopicPartition(*tp): OffsetAndMetadata(offset, "", -1) for tp, offset in offsets.items()}
+
+
+class TaskConsumer:
+    """A group member; only the poll thread may use it."""
+
+    def __init__(
+        self, consumer: KafkaConsumer, topics: Sequence[str], handler: RebalanceHandler, guard: Callable[..., Any]
+    ) -> None:
+        self._consumer = consumer
+        self._guard = guard
+        consumer.subscribe(topics=list(topics), listener=_Listener(consumer, handler))
+        for topic in topics:
+            # A leader that joins before it has heard of a new topic assigns nothing until metadata_max_age_ms has passed.
+            guard(lambda topic=topic: consumer.partitions_for_topic(topic))
+
+    def poll(self, seconds: float) -> dict[tuple[str, int], list[Received]]:
+        """New records by (topic, partition); raises BrokerUnavailable."""
+        batches = self._guard(lambda: self._consumer.poll(timeout_ms=int(seconds * 1000)))
+        return {(tp.topic, tp.partition): [_received(record) for record in records] for tp, records in batches.items()}
+
+    def assignment(self) -> set[tuple[str, int]]:
+        return {(tp.topic, tp.partition) for tp in self._consumer.assignment()}
+
+    def pause(self, partitions: Iterable[tuple[str, int]]) -> None:
+        assigned = self._consumer.assignment()
+        self._consumer.pause(*(TopicPartition(*tp) for tp in partitions if tp in assigned))
+
+    def resume(self, partitions: Iterable[tuple[str, int]]) -> None:
+        assigned = self._consumer.assignment()
+        self._consumer.resume(*(TopicPartition(*tp) for tp in partitions if tp in assigned))
+
+    def commit(
+        self, offsets: Mapping[tuple[str, int], int], confirmed: Callable[[Mapping[tuple[str, int], int]], None]
+    ) -> None:
+        """Commit without waiting; ``confirmed`` is called on the IO thread when Kafka has accepted it."""
+
+        def answered(_offsets: Any, response: Any) -> None:
+            if isinstance(response, Exception):
+                logger.debug("commit refused: %s", response)
+            else:
+                confirmed(offsets)
+
+        self._consumer.commit_async(_commit_form(offsets), callback=answered)
+
+    def rewind(self) -> None:
+        """Every assigned partition back to its committed offset, so that what was dropped is read again."""
+
+        def run() -> None:
+            for tp in self._consumer.assignment():
+                committed = self._consumer.committed(tp, timeout_ms=5000)
+                if committed is None:
+                    self._consumer.seek_to_beginning(tp)
+                else:
+                    self._consumer.seek(tp, committed)
+
+        self._guard(run)
+
+    def close(self) -> None:
+        """Leave the group, so that others take over at once."""
+        self._guard(lambda: self._consumer.close(autocommit=False, timeout_ms=5000))
