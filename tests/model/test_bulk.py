@@ -172,4 +172,4 @@ class Bulk(RuleBasedStateMachine):
 
 @pytest.mark.timeout(SHRINKING)
 def test_each_form_acts_once_on_all_it_was_sent_for(redis_server: EmbeddedRedis) -> None:
-    run_state_machine_as_test(lambda: Bulk(redis_server.url), settings=machine_settings(20, 16))
+    run_state_machine_as_test(lambda: Bulk(redis_server.url), settings=machine_settings(150, 30))
