@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from flask import Blueprint, current_app, g, make_response, redirect, render_template, request, session, url_for
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from yadtq.core.yadtq_accounts import User
 
 pages = Blueprint("auth", __name__)
+log = logging.getLogger(__name__)
 csrf = CSRFProtect()
 
 _WINDOW = 300.0  # seconds over which tries are counted
@@ -53,6 +55,7 @@ def login() -> ResponseReturnValue:
     user = engine().accounts.user(name)
     right = check_password_hash(user.password_hash if user else _NOBODY, password)
     if user is None or not right:
+        log.warning("a sign-in as %r from %s was refused", name[:128], request.remote_addr)
         return _page(_WRONG, name=name), 401
     return _start(user, "by password")
 

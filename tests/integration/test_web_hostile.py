@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from html.parser import HTMLParser
+from threading import Event
 from urllib.parse import quote
 
 import pytest
 from flask.testing import FlaskClient
 
+from tests.helpers import House, eventually, new_settings
 from tests.integration.hostile import PAYLOADS, RUNNING, Planted
 from tests.integration.web_client import Web
-from yadtq.embedded import EmbeddedRedis
+from yadtq.core.yadtq_broker import Received
+from yadtq.embedded import EmbeddedKafka, EmbeddedRedis
 
 LINKS = {"href", "src", "action", "formaction", "xlink:href", "poster", "data", "srcset", "ping", "background"}
 FOREIGN = {"iframe", "object", "embed", "base", "frame", "applet", "style", "template", "math"}
@@ -116,3 +119,22 @@ def test_what_a_form_sent_comes_back_as_text(web: Web, payload: str) -> None:
     client = web.signed_in("admin")
     listed = "".join(read(client, "/users"))
     assert f"z-name:{payload}" not in listed  # it was refused, not kept
+
+
+def test_rejected_records_are_shown_as_text(kafka: EmbeddedKafka, redis_server: EmbeddedRedis) -> None:
+    settings, sent = new_settings(kafka, redis_server), Event()
+    with House(settings) as house, Web(**settings) as web:
+        for number, payload in enumerate(payloads := [*PAYLOADS, RUNNING]):
+            words = {name: f"z-{name}{number}:{payload}" for name in ("topic", "key", "reason", "body")}
+            record = Received(number, words["key"].encode(), words["body"].encode(), None, 0)
+            house.broker.send_dead(words["topic"], record, words["reason"], sent.set, lambda error: None)
+        assert sent.wait(20)
+        client = web.signed_in("viewer")
+        eventually(lambda: "z-reason15:" in client.get("/failed/rejected").text, 30)
+        shown = "\n".join(read(client, "/failed/rejected"))
+
+    for number, payload in enumerate(payloads):
+        assert f"z-reason{number}:{payload}" in shown
+        assert f"z-body{number}:{payload}" in shown
+        assert f"z-topic{number}:{payload}" in shown
+        assert f"z-key{number}:{payload}" in shown
