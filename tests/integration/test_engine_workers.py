@@ -226,7 +226,7 @@ def test_an_unknown_task_is_handed_back_and_run_by_a_worker_that_knows_it(open_h
     house = open_house(partitions=2)
     ignorant = house.worker({"add": add}, name="ignorant", ready=0)
     knowing = house.worker({"greet": "hello {}".format}, name="knowing", ready=0)
-    eventually(lambda: len(ignorant._assigned) == len(knowing._assigned) == 1, 20)
+    eventually(lambda: len(ignorant._poller.assigned) == len(knowing._poller.assigned) == 1, 20)
     results = house.ended(house.client.submit_many([("greet", (n,)) for n in range(20)]))
     assert [result.result for result in results] == [f"hello {n}" for n in range(20)]
     assert {result.worker for result in results} == {"knowing"}
@@ -258,7 +258,7 @@ def test_a_rebalance_while_tasks_run_runs_each_of_them_once(open_house: Open) ->
     ids = house.client.submit_many([("hold", (number,)) for number in range(40)])
     eventually(lambda: len(crowd.begun) == 40)  # in each partition some
     second = house.worker({"hold": crowd.hold}, concurrency=80, name="second")
-    eventually(lambda: len(first._assigned) == len(second._assigned) == 2, 20)
+    eventually(lambda: len(first._poller.assigned) == len(second._poller.assigned) == 2, 20)
     ids += house.client.submit_many([("hold", (number,)) for number in range(40, 120)])
     eventually(lambda: len(crowd.begun) > 40)  # the newcomer works while the others' tasks still run
     second.stop(wait=False)

@@ -336,7 +336,7 @@ class Moves(RuleBasedStateMachine):
         rows = [(run.record.id, run.token, kind, "1", long, reason, delay, entry) for run in batch]
         told = {run.token: f"last words of {run.token}" for run in batch if tells}
         reports = {token: words.encode() for token, words in told.items()}
-        answers = [item.decode() for item in self.world.finish(inc, rows, reports).items]
+        answers = [item.decode() for item in self.world.finish(inc, rows, reports=reports).items]
         assert answers == [
             self.model.finish(
                 self.now, run.record.id, run.token, kind, long, bool(entry), delay, told.get(run.token, "")

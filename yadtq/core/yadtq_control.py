@@ -34,6 +34,7 @@ class Control:
         elif word == "resume":
             self._claimer.resume()
         elif word == "shutdown":
+            self._claimer.stop()  # before the beat that says that it stops
             self._stop.set()
         else:
             logger.warning("worker %s does not know %r: a newer version asks for it", self._name, word)

@@ -75,7 +75,7 @@ class Finisher:
     def _finish(self, batch: list[Delivery]) -> None:
         runs = [self._entry(delivery) for delivery in batch]
         told = {one.token: one.report.to_json(one.attempt) for one in batch if one.report is not None}
-        reply = self._lease.ask(lambda: self._store.finish(self._lease.inc, runs, told))
+        reply = self._lease.ask(lambda: self._store.finish(self._lease.inc, runs, reports=told))
         for delivery, answer in zip(batch, reply.items, strict=True):
             if answer == b"FENCED":
                 logger.warning(

@@ -38,7 +38,7 @@ class WorkerMoves(Moves):
         """What running tasks tell: (id, token, report)."""
         return self.run("report", *flat(runs))
 
-    def finish(self, inc: str, runs: Iterable[tuple[Any, ...]], reports: Mapping[str, bytes] | None = None) -> Reply:
+    def finish(self, inc: str, runs: Iterable[tuple[Any, ...]], *, reports: Mapping[str, bytes] | None = None) -> Reply:
         """Ended runs: (id, token, kind, short, whole, reason, delay ms, history entry).
 
         ``whole`` is a long result, or the fingerprint of a failure; ``reports`` is what runs told last, by token.
