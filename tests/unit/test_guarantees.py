@@ -44,6 +44,15 @@ def test_every_row_has_a_test(heading):
         assert LINK.search(row.strip("|").split("|")[-1]), f"no test holds: {row[:80]}"
 
 
+def test_every_fault_test_is_named():
+    """One that no row names holds nothing that anybody was promised."""
+    paths = (ROOT / "tests" / "faults").glob("test_*.py")
+    numbered = [name for path in paths for name in defined_in(path) if re.match(r"test_\d+_", name)]
+    assert len(numbered) >= 15
+    named = {name for name, _ in LINK.findall(GUARANTEES.read_text())}
+    assert set(numbered) <= named
+
+
 def test_every_promise_of_the_readme_has_a_row_here():
     promised = re.findall(r"^(\d\. )\*\*(.+?)\.?\*\*", README.read_text(), re.MULTILINE)
     assert len(promised) == 8
