@@ -117,7 +117,7 @@ function takeWhole(next) {
   showing();
 }
 
-const ask = () => readSoon("found" in table.dataset ? 5000 : 1000); // a search costs more than a change
+const ask = () => readSoon(table && "found" in table.dataset ? 5000 : 1000); // a search costs more than a change
 document.addEventListener("rows:ask", ask);
 
 fresh?.addEventListener("click", async () => {

@@ -123,3 +123,13 @@ def test_ticked_rows_are_deleted_without_script(stack: Stack, browser: Browser) 
     expect(page.get_by_role("heading", name="Cancel all that match")).to_be_visible()
     assert eventually(lambda: statuses(stack, [two]) == {"cancelled"})
     page.context.close()
+
+
+def test_the_reasons_why_a_task_waits_are_read_again_by_themselves(stack: Stack, page: Page) -> None:
+    task = stack.client.options(queue="nobody-reads").submit("many.unread")
+    page.goto(f"{stack.url}/tasks/{task}")
+    expect(page.get_by_text("No worker that is online takes from the queue")).to_be_visible()
+
+    for _ in range(3):  # more often than the task itself changes
+        with page.expect_request(page.url, timeout=15_000):
+            pass
