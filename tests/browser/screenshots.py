@@ -69,7 +69,9 @@ def shoot_all(browser: Browser, folder: Path, shop: Shop, wanted: Collection[str
             if not wanted or name in wanted:
                 page.set_viewport_size(context["viewport"])
                 page.goto(shop.url + path)
-                page.wait_for_timeout(600)  # the live part's first words, and the charts
+                if page.locator("#live").count():
+                    page.wait_for_selector('#live[data-live="live"]')
+                page.wait_for_timeout(400)  # the charts
                 shoot(page, folder / f"{name}-{form}.webp")
         page.context.close()
 
