@@ -126,6 +126,8 @@ def test_ticked_rows_are_deleted_without_script(stack: Stack, browser: Browser) 
 
 
 def test_the_reasons_why_a_task_waits_are_read_again_by_themselves(stack: Stack, page: Page) -> None:
+    faults: list[str] = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
     task = stack.client.options(queue="nobody-reads").submit("many.unread")
     page.goto(f"{stack.url}/tasks/{task}")
     expect(page.get_by_text("No worker that is online takes from the queue")).to_be_visible()
@@ -133,3 +135,4 @@ def test_the_reasons_why_a_task_waits_are_read_again_by_themselves(stack: Stack,
     for _ in range(3):  # more often than the task itself changes
         with page.expect_request(page.url, timeout=15_000):
             pass
+    assert faults == []
