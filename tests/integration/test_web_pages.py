@@ -149,7 +149,16 @@ def test_errors_are_pages_with_a_way_on(web: Web, path: str, status: int, words:
     assert 'class="nav"' in answer.text
 
 
-def test_a_fault_of_ours_is_a_page_and_not_a_traceback(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_task_that_is_not_there_can_be_searched_for(web: Web) -> None:
+    page = web.signed_in("viewer").get("/tasks/7f3a9c1f00ab").text
+
+    assert "<h1>There is no task 7f3a9c1f00ab</h1>" in page
+    assert '<a class="btn" href="/tasks?q=7f3a9c1f">' in page
+
+
+def test_a_fault_of_ours_is_a_page_that_names_its_place_in_the_log(
+    web: Web, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     def fault() -> Any:
         raise RuntimeError("a secret of the code")
 
@@ -160,6 +169,9 @@ def test_a_fault_of_ours_is_a_page_and_not_a_traceback(web: Web, monkeypatch: py
 
     assert answer.status_code == 500
     assert "This page broke, your tasks did not" in answer.text
+    fault = re.search(r"fault-[0-9a-f]{8}", answer.text)
+    assert fault
+    assert fault[0] in caplog.text
     assert "secret" not in answer.text
 
 
