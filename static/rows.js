@@ -27,8 +27,7 @@ export function parseRow(html) {
 
 function flash(row) {
   row.classList.remove("changed");
-  void row.offsetWidth; // starts the animation anew
-  row.classList.add("changed");
+  requestAnimationFrame(() => row.classList.add("changed")); // anew, and without laying out the page for each row
 }
 
 function patchRow(old, row) {
