@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import re
+import select
 import socket
 import ssl
+import struct
 import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -247,3 +251,21 @@ def test_who_answers_at_a_port(kafka: EmbeddedKafka, locked_redis: EmbeddedRedis
     assert who_answers("nowhere.invalid", 9) is Answerer.NOBODY
     with socket.create_server(("127.0.0.1", 0)) as mute:
         assert who_answers("127.0.0.1", mute.getsockname()[1]) is Answerer.SILENT
+
+
+def test_a_port_that_hangs_up_at_once_leaves_no_socket_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ssl.wrap_socket leaks one whose connection was reset before it came to the handshake."""
+    connect = socket.create_connection
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def connect_and_be_reset(*args: Any, **options: Any) -> socket.socket:
+            ours = connect(*args, **options)
+            theirs, _ = server.accept()
+            theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            theirs.close()
+            assert select.select([ours], [], [], 5)[0], "the reset never came"
+            return ours
+
+        monkeypatch.setattr(socket, "create_connection", connect_and_be_reset)
+        assert who_answers("127.0.0.1", server.getsockname()[1]) is Answerer.SILENT
+    gc.collect()  # what is still open is told here, and every warning is an error
