@@ -14,6 +14,7 @@ import pytest
 
 from tests.helpers import Crowd, House, eventually
 from yadtq import TaskStatus, TaskWorker
+from yadtq.core import yadtq_consumer
 from yadtq.core.yadtq_keeper import Keeper
 
 Open = Callable[..., House]
@@ -267,6 +268,23 @@ def test_a_rebalance_while_tasks_run_runs_each_of_them_once(open_house: Open) ->
     results = house.ended(ids, timeout=30)
     assert [result.result for result in results] == list(range(120))
     assert crowd.begun == dict.fromkeys(range(120), 1)
+
+
+def test_a_worker_stuck_in_a_rebalance_joins_the_group_again(open_house: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(yadtq_consumer, "STUCK_AFTER", 1.0)
+    house = open_house(partitions=1)
+    worker = house.worker({"add": add})
+    consumer = worker._poller.consumer
+    assert consumer is not None
+    coordinator = consumer._consumer._coordinator
+    monkeypatch.setattr(coordinator, "generation_if_stable", lambda: None)
+    monkeypatch.setattr(coordinator, "rebalance_in_progress", lambda: True)
+
+    ids = house.client.submit_many([("add", (1, n)) for n in range(50)])
+
+    house.ended(ids)
+    eventually(lambda: worker._poller.consumer not in (None, consumer), 20)
+    eventually(lambda: house.lag() == 0, 30, every=0.5)
 
 
 def test_a_long_task_neither_pins_its_partition_nor_runs_twice(open_house: Open) -> None:

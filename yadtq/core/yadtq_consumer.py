@@ -8,11 +8,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from kafka import AsyncConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata, TopicPartition
-from kafka.errors import KafkaError
+from kafka.errors import CommitFailedError, KafkaError, RebalanceInProgressError
 
 from yadtq.core.yadtq_codec import HEADER
 
 logger = logging.getLogger(__name__)
+
+STUCK_AFTER = 90.0  # seconds of one rebalance; Kafka itself ends one after the 60 s of max_poll_interval_ms
+REFUSALS_APART = 10.0  # seconds between two refused commits after which they are not of one rebalance
 
 
 class Received(NamedTuple):
@@ -91,6 +94,9 @@ class TaskConsumer:
     ) -> None:
         self._consumer = consumer
         self._guard = guard
+        self._refused_first = self._refused_last = (
+            0.0  # monotonic: of the present row of commits refused for a rebalance
+        )
         consumer.subscribe(topics=list(topics), listener=_Listener(consumer, handler))
         for topic in topics:
             # A leader that joins before it has heard of a new topic assigns nothing until metadata_max_age_ms has passed.
@@ -120,10 +126,22 @@ class TaskConsumer:
         def answered(_offsets: Any, response: Any) -> None:
             if isinstance(response, Exception):
                 logger.debug("commit refused: %s", response)
+                if isinstance(response, (RebalanceInProgressError, CommitFailedError)):
+                    self._refused(time.monotonic())
             else:
+                self._refused_first = self._refused_last
                 confirmed(offsets)
 
         self._consumer.commit_async(_commit_form(offsets), callback=answered)
+
+    def _refused(self, now: float) -> None:
+        if now - self._refused_last > REFUSALS_APART:
+            self._refused_first = now
+        self._refused_last = now
+
+    def rebalance_is_stuck(self) -> bool:
+        """Whether this member believes in a rebalance that must be over: it reads on, and no commit of it is accepted."""
+        return self._refused_last - self._refused_first > STUCK_AFTER
 
     def rewind(self) -> None:
         """Every assigned partition back to its committed offset, so that what was dropped is read again."""

@@ -86,6 +86,9 @@ class Poller:
             self._stop.wait(POLL_FOR)
         elif self.consumer is None:
             self.join()
+        elif self.consumer.rebalance_is_stuck():
+            logger.warning("worker %s is stuck in a rebalance of its group; it leaves and joins again", self._name)
+            self.leave()
         else:
             self._poll(self.consumer)
 
