@@ -227,6 +227,9 @@ class Consumer:
             if self.log.commit(self, offsets):
                 confirmed(offsets)
 
+    def rebalance_is_stuck(self) -> bool:
+        return False
+
     def rewind(self) -> None:
         for position in self.positions:
             self.positions[position] = self.log.start_of(position)
