@@ -146,7 +146,7 @@ def bench() -> Iterator[Bench]:
     made = Bench(1)
     yield made
     made.pool.stop()
-    assert not any(thread.is_alive() for thread in made.pool._threads)
+    eventually(lambda: not any(thread.is_alive() for thread in made.pool._threads), WAIT)
 
 
 @pytest.fixture
