@@ -218,6 +218,7 @@ def trial(request: pytest.FixtureRequest, tmp_path: Path, seed: int) -> Iterator
         made.close(passed=made.figures != [] and all(figure.value <= figure.at_most for figure in made.figures))
 
 
+@pytest.mark.soak  # its bounds are times, which a machine that others use as well does not keep
 def test_15_the_web_is_shaken_while_a_hundred_pages_look_on(trial: WebTrial, form: Form) -> None:
     rounds, spell = (3, 12.0) if form.whole else (1, 4.0)
     trial.ids = [uuid.uuid4().hex[:24] for _ in range(200)]
