@@ -7,12 +7,12 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flask import Blueprint, abort, flash, g, redirect, render_template, request, url_for
+from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
 
 from webapp.access import relative_target
-from webapp.audit import record
 from webapp.engine import engine
 from webapp.errors import sentence
+from webapp.jobs import begin_job, end_job
 from webapp.wording import number
 from yadtq.api.yadtq_bulk import ACTIONS
 from yadtq.core.yadtq_query import parse_query
@@ -80,7 +80,6 @@ def start() -> ResponseReturnValue:
     if not sure:
         return _ask(action, ids)
     job = _start(action, ids)
-    engine().bulk.wake()
     return _told(_awaited(job)) if ids else redirect(url_for("bulk.show", job_id=job.id), 303)
 
 
@@ -93,12 +92,7 @@ def show(job_id: str) -> ResponseReturnValue:
 @pages.post("/<job_id>/stop")
 def stop(job_id: str) -> ResponseReturnValue:
     """End a job before its next step; what is done stays done."""
-    jobs = engine().jobs()
-    job = jobs.get(job_id)
-    if not job.finished:
-        jobs.stop(job_id)
-        job = jobs.step(job_id)
-        record("bulk stop", job.query or "ticked tasks", f"job {job.id}, after {job.done}")
+    end_job(job_id)
     return redirect(url_for("bulk.show", job_id=job_id), 303)
 
 
@@ -142,19 +136,16 @@ def _start(action: str, ids: list[str]) -> BulkJob:
     if len(key) < _KEY_LENGTH:
         abort(400, "The form is incomplete: go back, reload the page and send it again.")
     try:
-        job = engine().jobs().start(text, action, by=g.user, form_key=key, ids=ids or None)
+        return begin_job(text, action, key, ids or None)
     except InvalidQuery as refusal:
         abort(400, sentence(refusal))
-    if not job.repeated:
-        record(f"bulk {action}", text or "ticked tasks", f"job {job.id}, {job.total} to look at")
-    return job
 
 
 def _awaited(job: BulkJob) -> BulkJob:
     """The job of ticked tasks once it is done: two hundred take a few milliseconds."""
-    jobs, deadline = engine().jobs(), time.monotonic() + _AT_ONCE
+    deadline = time.monotonic() + _AT_ONCE
     while not job.finished and time.monotonic() < deadline:
-        stepped = jobs.step(job.id)
+        stepped = engine().jobs().step(job.id)
         if stepped == job:
             time.sleep(0.02)  # another request or thread does it
         job = stepped

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import inspect
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -64,18 +66,17 @@ def test_a_refused_change_leaves_no_entry(web: Web) -> None:
 SILENT = {"auth.theme"}  # it changes nothing but the own browser's cookie
 
 
-def names_used(view: object) -> set[str]:
-    """What a view names, and what the functions of its file that it names do."""
-    module = inspect.getmodule(inspect.unwrap(view))  # type: ignore[arg-type]
-    assert module is not None
-    functions = {
-        one.name: one for one in ast.walk(ast.parse(inspect.getsource(module))) if isinstance(one, ast.FunctionDef)
-    }
+def names_used(view: Callable[..., Any]) -> set[str]:
+    """What a view names, and what the functions of the web that it names do."""
     found: set[str] = set()
-    ahead = [inspect.unwrap(view).__name__]  # type: ignore[arg-type]
+    ahead, seen = [inspect.unwrap(view)], set()
     while ahead:
-        names = {node.id for node in ast.walk(functions[ahead.pop()]) if isinstance(node, ast.Name)}
-        ahead += [name for name in names - found if name in functions]
+        function = ahead.pop()
+        seen.add(function)
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+        names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        used = [inspect.unwrap(one) for name in names if inspect.isfunction(one := function.__globals__.get(name))]
+        ahead += [one for one in used if one.__module__.startswith("webapp.") and one not in seen]
         found |= names
     return found
 

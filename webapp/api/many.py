@@ -12,6 +12,7 @@ from webapp.api.tasks import PAGE
 from webapp.api.values import Value
 from webapp.audit import record
 from webapp.engine import engine
+from webapp.jobs import begin_job, end_job
 from yadtq.api.yadtq_bulk import ACTIONS, MOST_IDS, BulkJob
 from yadtq.api.yadtq_steering import BulkOutcome
 from yadtq.core.yadtq_views import TaskPage
@@ -45,7 +46,7 @@ def bulk(action: str, ids: list[str]) -> BulkOutcome:
 )
 def start_job(action: str, q: str, key: str | None) -> BulkJob:
     """Begin to retry, cancel or delete all tasks a search finds now, 200 at a time; `GET /jobs/ID` tells how far it is."""
-    return _start(action, q, key)
+    return begin_job(q, action, key or uuid.uuid4().hex)
 
 
 @operation("GET", "/jobs/<job_id>", BulkJob)
@@ -57,13 +58,7 @@ def job(job_id: str) -> BulkJob:
 @operation("POST", "/jobs/<job_id>/stop", BulkJob)
 def stop_job(job_id: str) -> BulkJob:
     """End a bulk job before its next step; what is done stays done."""
-    jobs = engine().jobs()
-    found = jobs.get(job_id)
-    if not found.finished:
-        jobs.stop(job_id)
-        found = jobs.step(job_id)
-        record("bulk stop", found.query or "ticked tasks", f"job {found.id}, after {found.done}")
-    return found
+    return end_job(job_id)
 
 
 @operation("GET", "/failures", FailureList, query={"limit": Value("integer", "groups", default=20, least=1, most=200)})
@@ -81,12 +76,4 @@ def failure(fingerprint: str, limit: int, cursor: str | None) -> TaskPage:
 @operation("POST", "/failures/<fingerprint>/replay", BulkJob, 202, body={"key": _KEY}, location=("api.job", "job_id"))
 def replay(fingerprint: str, key: str | None) -> BulkJob:
     """Begin to retry a whole group of failures; `total` tells how many."""
-    return _start("retry", f"group:{fingerprint}", key)
-
-
-def _start(action: str, q: str, key: str | None) -> BulkJob:
-    started = engine().jobs().start(q, action, by=g.user, form_key=key or uuid.uuid4().hex)
-    if not started.repeated:
-        record(f"bulk {action}", q, f"job {started.id}, {started.total} to look at")
-    engine().bulk.wake()
-    return started
+    return begin_job(f"group:{fingerprint}", "retry", key or uuid.uuid4().hex)
