@@ -6,7 +6,9 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
+from flask.testing import FlaskClient
 
+from tests.integration.web_client import Web
 from tests.model.world import World
 from yadtq.core.yadtq_views import Views
 from yadtq.embedded import EmbeddedRedis
@@ -25,3 +27,15 @@ def world(redis_server: EmbeddedRedis) -> Iterator[World]:
 @pytest.fixture
 def views(world: World) -> Views:
     return Views(world)
+
+
+@pytest.fixture
+def web(world: World, redis_server: EmbeddedRedis) -> Iterator[Web]:
+    """Pages on tasks that are moved by hand."""
+    with Web(redis_server.url, redis_prefix=world.prefix) as made:
+        yield made
+
+
+@pytest.fixture
+def viewer(web: Web) -> FlaskClient:
+    return web.signed_in("viewer")

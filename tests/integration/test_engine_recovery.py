@@ -36,12 +36,18 @@ def claimed(broker: Broker, store: ResultStore, lease: Lease, task_id: str) -> D
     return delivery
 
 
+def recovering(broker: Broker, store: ResultStore, finish_again: Callable[[Delivery], None]) -> tuple[Recovery, Lease]:
+    """What a worker has for a Redis of another era, without the worker."""
+    recovery = Recovery(store, broker, "w", lambda: None, finish_again)
+    lease = Lease(lambda _settled: None, recovery.new_era)
+    recovery.lease, recovery.heartbeat = lease, Pulse(lease)  # type: ignore[assignment]
+    return recovery, lease
+
+
 def test_only_runs_of_the_present_incarnation_are_asserted_again(fresh_settings: Callable[..., dict[str, Any]]) -> None:
     """A row under a dead incarnation's token is in nobody's running set: its worker's death would lose it."""
     broker, store = create_yadtq(**fresh_settings())
-    recovery = Recovery(store, broker, "w", lambda: None, lambda _delivery: None)
-    lease = Lease(lambda _settled: None, recovery.new_era)
-    recovery.lease, recovery.heartbeat = lease, Pulse(lease)  # type: ignore[assignment]
+    recovery, lease = recovering(broker, store, lambda _delivery: None)
     client = TaskClient(broker, store)
     ids = client.options(delay=3600).submit_many([("add", (1, 1))] * 2)  # no record is needed
 
@@ -68,9 +74,7 @@ def test_of_a_task_that_was_retried_only_the_newest_run_is_told_again(
     """The first one would have it retried, and run, once more."""
     broker, store = create_yadtq(**fresh_settings(redis_url=own_redis.url))
     finished_again: list[Delivery] = []
-    recovery = Recovery(store, broker, "w", lambda: None, finished_again.append)
-    lease = Lease(lambda _settled: None, recovery.new_era)
-    recovery.lease, recovery.heartbeat = lease, Pulse(lease)  # type: ignore[assignment]
+    recovery, lease = recovering(broker, store, finished_again.append)
     task_id = TaskClient(broker, store).options(delay=3600).submit("add", 1, 1)  # no record is needed
     lease.believe(store.run("audit", 1, 1), 0.0)
     runs = [claimed(broker, store, lease, task_id) for _ in range(2)]
@@ -89,9 +93,7 @@ def test_what_has_just_finished_is_asserted_though_redis_restarts_twice(
     """The second restart comes between the beat and the claim."""
     broker, store = create_yadtq(**fresh_settings(redis_url=own_redis.url))
     finished_again: list[Delivery] = []
-    recovery = Recovery(store, broker, "w", lambda: None, finished_again.append)
-    lease = Lease(lambda _settled: None, recovery.new_era)
-    recovery.lease, recovery.heartbeat = lease, Pulse(lease)  # type: ignore[assignment]
+    recovery, lease = recovering(broker, store, finished_again.append)
     task_id = TaskClient(broker, store).options(delay=3600).submit("add", 1, 1)  # no record is needed
     lease.believe(store.run("audit", 1, 1), 0.0)
     done = claimed(broker, store, lease, task_id)

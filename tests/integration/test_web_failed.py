@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
 from html import unescape
 
 import pytest
@@ -20,13 +19,6 @@ from yadtq.core.yadtq_survey import masked
 from yadtq.core.yadtq_task import TaskStatus
 from yadtq.core.yadtq_views import FailureGroup
 from yadtq.embedded import EmbeddedKafka, EmbeddedRedis
-
-
-@pytest.fixture
-def web(world: World, redis_server: EmbeddedRedis) -> Iterator[Web]:
-    """Pages on tasks that are moved by hand."""
-    with Web(redis_server.url, redis_prefix=world.prefix) as made:
-        yield made
 
 
 @pytest.fixture

@@ -3,35 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from html import unescape
 
 import pytest
 from flask.testing import FlaskClient
 
 from tests.integration.stored import end, submit
-from tests.integration.web_client import Web
 from tests.model.world import World
 from yadtq.core.views import search
-from yadtq.embedded import EmbeddedRedis
 
 
 @pytest.fixture(autouse=True)
 def in_no_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """A loaded machine ends no search early."""
     monkeypatch.setattr(search, "MOST_SECONDS", 30)
-
-
-@pytest.fixture
-def web(world: World, redis_server: EmbeddedRedis) -> Iterator[Web]:
-    """Pages on tasks that are moved by hand."""
-    with Web(redis_server.url, redis_prefix=world.prefix) as made:
-        yield made
-
-
-@pytest.fixture
-def viewer(web: Web) -> FlaskClient:
-    return web.signed_in("viewer")
 
 
 def ids(page: str) -> list[str]:

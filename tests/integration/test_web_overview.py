@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from html import unescape
 from typing import Any
 
-import pytest
 from flask.testing import FlaskClient
 
 from tests.helpers import Gate, House, new_settings
@@ -17,18 +15,6 @@ from tests.integration.web_client import Web
 from tests.model.world import World
 from yadtq import DoNotRetry
 from yadtq.embedded import EmbeddedKafka, EmbeddedRedis
-
-
-@pytest.fixture
-def web(world: World, redis_server: EmbeddedRedis) -> Iterator[Web]:
-    """Pages on tasks that are moved by hand."""
-    with Web(redis_server.url, redis_prefix=world.prefix) as made:
-        yield made
-
-
-@pytest.fixture
-def viewer(web: Web) -> FlaskClient:
-    return web.signed_in("viewer")
 
 
 def plotted(page: str, plot: str) -> dict[str, Any]:
