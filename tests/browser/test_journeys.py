@@ -137,7 +137,8 @@ def test_a_submit_and_a_retry_by_keyboard_alone(stack: Stack, browser: Browser) 
     expect(page.locator("#q")).not_to_be_focused()
 
     page.keyboard.press("j")
-    page.keyboard.press("r")
+    with page.expect_navigation():
+        page.keyboard.press("r")
 
     eventually(lambda: stack.views.result(task_id).seq > before, 10)
     assert [one.action for one in stack.views.task(task_id).actions] == ["retry"]
