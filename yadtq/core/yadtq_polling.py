@@ -17,6 +17,7 @@ logger = logging.getLogger(__name__)
 
 POLL_FOR = 0.05  # seconds one poll waits for records
 COMMIT_EVERY = 0.5  # seconds
+PAUSE = 0.5  # seconds until Kafka is asked again after it did not answer
 
 
 class Poller:
@@ -71,26 +72,31 @@ class Poller:
                 self.step()
             except BrokerUnavailable as error:
                 self._broker.outage.down(str(error))
-                self._stop.wait(0.5)
+                time.sleep(PAUSE)  # not cut short by a stop: the drain polls on
             if time.monotonic() >= next_commit:
                 next_commit = time.monotonic() + COMMIT_EVERY
                 self.commit()
 
     def step(self) -> None:
         """One poll, or one change of membership; raises BrokerUnavailable."""
-        if self._gives_way():
-            if self.consumer is not None:
-                logger.info("worker %s has been paused for long; others take its partitions over", self._name)
-                self.commit()
-                self.leave()
-            self._stop.wait(POLL_FOR)
-        elif self.consumer is None:
-            self.join()
+        if self.consumer is None:
+            self._stay_out()
+        elif self._gives_way():
+            logger.info("worker %s has been paused for long; others take its partitions over", self._name)
+            self.commit()
+            self.leave()
         elif self.consumer.rebalance_is_stuck():
             logger.warning("worker %s is stuck in a rebalance of its group; it leaves and joins again", self._name)
             self.leave()
         else:
             self._poll(self.consumer)
+
+    def _stay_out(self) -> None:
+        """Join when it is time; a worker that stops has nothing to join for."""
+        if self._stop.is_set() or self._gives_way():
+            time.sleep(POLL_FOR)
+        else:
+            self.join()
 
     def _poll(self, consumer: TaskConsumer) -> None:
         intake = self._intake
