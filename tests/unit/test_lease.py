@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -115,6 +117,34 @@ def test_it_is_known_when_an_answer_would_settle_something(owner: Owner, clock: 
     assert not owner.lease.settle_due
 
 
+class Emptied(deque[Any]):
+    """Confirmations that another thread tries to settle just after somebody has looked whether there are any."""
+
+    settle: Callable[[], None]
+
+    def __len__(self) -> int:
+        found = super().__len__()
+        if found and threading.current_thread() is threading.main_thread():
+            other = threading.Thread(target=self.settle, daemon=True)
+            other.start()
+            other.join(0.2)  # for nothing, where it has to wait for the one who looks
+        return found
+
+
+@pytest.mark.parametrize("look", [lambda owner: owner.lease.settle_due, lambda owner: owner.hears("e1")])
+def test_another_thread_may_settle_between_a_look_and_what_follows(
+    owner: Owner, clock: Clock, look: Callable[[Owner], object]
+) -> None:
+    owner.hears("e1")
+    owner.lease._unsettled = confirmed = Emptied()
+    owner.lease.confirmed([delivery()])
+    clock.now += SETTLE_AFTER + 1
+    confirmed.settle = lambda: owner.hears("e1")
+    look(owner)
+    confirmed.settle()
+    assert len(owner.settled) == 1
+
+
 # -- eras --------------------------------------------------------------------------------------------------------
 
 
@@ -197,8 +227,26 @@ def test_tokens_are_unique_and_ascend_within_an_incarnation(owner: Owner) -> Non
     assert tokens == [f"{inc}:{number}" for number in range(1, 6)]
     owner.lease.renew()
     assert owner.lease.inc != inc
-    assert owner.lease.new_token() == f"{owner.lease.inc}:1"
+    assert owner.lease.new_token() == f"{owner.lease.inc}:6"
     assert Owner().lease.inc != Owner().lease.inc
+
+
+def test_a_token_made_while_the_incarnation_changes_is_never_made_again(
+    owner: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A claim by another thread, wherever it comes between the steps of the change."""
+    tokens = [owner.lease.new_token() for _ in range(5)]
+
+    class Interrupted(Lease):
+        def __setattr__(self, name: str, value: object) -> None:
+            tokens.append(self.new_token())
+            super().__setattr__(name, value)
+            tokens.append(self.new_token())
+
+    monkeypatch.setattr(owner.lease, "__class__", Interrupted)
+    owner.lease.renew()
+    tokens += [owner.lease.new_token() for _ in range(100)]
+    assert len(set(tokens)) == len(tokens)
 
 
 def test_what_has_just_finished_is_remembered_for_five_seconds(owner: Owner, clock: Clock) -> None:

@@ -52,12 +52,12 @@ class Lease:
         self._answered_at = 0.0  # monotonic seconds, in the present era
         self.held: dict[str, Delivery] = {}  # by token: claim asked for, waiting, running, or finish not answered
         self.era: str | None = None
+        self._counter = itertools.count(1)  # never begins anew: a claim may be made while the incarnation changes
         self.renew()
 
     def renew(self) -> None:
         """Become a new incarnation: the old one was declared dead."""
         self.inc = uuid.uuid4().hex[:12]
-        self._counter = itertools.count(1)
 
     def new_token(self) -> str:
         """A token for one run: never used before, ascending within the incarnation."""
@@ -99,8 +99,7 @@ class Lease:
         if reply.era != self.era:
             raise EraChanged(reply.era)
         self._answered_at = time.monotonic()
-        if self._unsettled and self._unsettled[0][0] <= sent_at - SETTLE_AFTER:
-            self._settle(sent_at - SETTLE_AFTER)
+        self._settle(sent_at - SETTLE_AFTER)
         return reply
 
     def _settle(self, until: float) -> None:
@@ -108,7 +107,8 @@ class Lease:
         with self._lock:
             while self._unsettled and self._unsettled[0][0] <= until:
                 ready += self._unsettled.popleft()[1]
-        self._settled(ready)
+        if ready:
+            self._settled(ready)
 
     def confirmed(self, deliveries: list[Delivery]) -> None:
         """Redis has just answered that these records are no longer needed."""
@@ -144,7 +144,8 @@ class Lease:
     @property
     def settle_due(self) -> bool:
         """Whether an answer of Redis would settle something now."""
-        return bool(self._unsettled) and self._unsettled[0][0] <= time.monotonic() - SETTLE_AFTER
+        with self._lock:
+            return bool(self._unsettled) and self._unsettled[0][0] <= time.monotonic() - SETTLE_AFTER
 
     @property
     def unsettled(self) -> bool:
