@@ -13,6 +13,7 @@ import pytest
 from tests.helpers import Crowd, House, eventually
 from yadtq import TaskStatus
 from yadtq.core import yadtq_intake
+from yadtq.core.yadtq_ahead import Pace
 
 DETACH_AFTER = 4.0  # seconds in these tests; a run is long when it lasts several times that
 PARTITIONS = 4
@@ -59,7 +60,7 @@ def test_long_tasks_run_once_and_pin_nothing_while_partitions_move(house: House)
     house.worker(handlers, name="holder", concurrency=16)
     longs = house.client.submit_many([("long", (number,)) for number in range(8)])
     eventually(lambda: len(long.begun) == 8)
-    assert {result.partition for result in house.results(longs)} <= set(range(PARTITIONS))
+    eventually(lambda: {result.partition for result in house.results(longs)} <= set(range(PARTITIONS)))
     begun = time.monotonic()
     house.worker(handlers, name="second", concurrency=4)  # takes partitions over before their heads are detached
     guests = Guests(house, handlers)
@@ -84,3 +85,23 @@ def test_long_tasks_run_once_and_pin_nothing_while_partitions_move(house: House)
     assert len(ids) >= 1000
     assert {result.status for result in house.results(ids)} == {TaskStatus.SUCCESS}
     assert Counter(short.runs) == dict.fromkeys(range(len(ids)), 1)
+
+
+def test_what_was_claimed_behind_long_tasks_goes_back_to_its_queue(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long, short = Crowd(), Shorts()
+    house.worker({"long": long.hold, "short": short.short}, concurrency=2)
+    longs = house.client.submit_many([("long", (number,)) for number in range(2)])
+    eventually(lambda: len(long.begun) == 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(Pace, "ahead", lambda _: 50)  # as after thousands of short ones
+        shorts = house.client.submit_many([("short", (number,)) for number in range(100)])
+        eventually(lambda: Counter(r.status for r in house.results(shorts))[TaskStatus.PROCESSING] > 40)
+    eventually(lambda: {result.status for result in house.results(shorts)} == {TaskStatus.QUEUED})
+    assert short.runs == []
+    long.gate.opened.set()
+    results = house.ended([*longs, *shorts])
+    assert {(result.status, result.attempts, result.lost) for result in results} == {(TaskStatus.SUCCESS, 1, 0)}
+    assert sorted(short.runs) == list(range(100))
+    assert max(result.gen for result in results) == 2  # some did go back

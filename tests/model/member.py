@@ -171,7 +171,7 @@ class Member:
         """The pool's threads take what they are given."""
         pool = self.worker._pool
         free = [slot for slot in pool.slots if slot.run is None]
-        for delivery in pool.waiting():
+        for delivery in pool.take_unbegun():
             if free:
                 slot = free.pop()
                 slot.run = delivery

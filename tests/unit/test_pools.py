@@ -110,8 +110,8 @@ def test_what_has_not_begun_can_be_taken_back(make_pool: MakePool) -> None:
     for job in jobs:
         pool.put(job)
     assert jobs[0].gate.reached.wait(WAIT)
-    assert pool.waiting() == jobs[1:]
-    assert pool.waiting() == []
+    assert pool.take_unbegun() == jobs[1:]
+    assert pool.take_unbegun() == []
     jobs[0].gate.opened.set()
     assert jobs[0].ended.wait(WAIT)
     assert not jobs[1].gate.reached.is_set()
@@ -122,7 +122,7 @@ def test_what_was_taken_back_may_be_put_again(make_pool: MakePool) -> None:
     pool.put(first)
     assert first.gate.reached.wait(WAIT)
     pool.put(second)
-    for job in pool.waiting():
+    for job in pool.take_unbegun():
         pool.put(job)
     first.gate.opened.set()
     assert second.ended.wait(WAIT)

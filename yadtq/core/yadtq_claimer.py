@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from yadtq.core.yadtq_ahead import Pace, Unbegun
 from yadtq.core.yadtq_broker import Broker
 from yadtq.core.yadtq_codec import INLINE_LIMIT, arguments_json, preview
 from yadtq.core.yadtq_consumer import Received
@@ -22,28 +23,8 @@ from yadtq.errors import BrokerUnavailable, RejectedRecord
 
 logger = logging.getLogger(__name__)
 
-MAX_AHEAD = 512  # runs claimed beyond the slots, at most
-AHEAD_FOR = 0.02  # seconds of work to claim ahead, at the present rate
 DRAIN_FOR = 10.0  # seconds a worker empties itself for a suspect before it goes on with other work
 DRAIN_AGAIN = 30.0  # seconds until it tries again
-
-
-class Pace:
-    """How far ahead to claim: as many runs as have lately ended within 20 ms."""
-
-    def __init__(self) -> None:
-        self._ends: deque[tuple[float, int]] = deque(maxlen=64)
-
-    def ended(self, count: int) -> None:
-        self._ends.append((time.monotonic(), count))
-
-    def ahead(self) -> int:
-        now = time.monotonic()
-        recent = [(at, count) for at, count in list(self._ends) if at > now - 0.5]
-        if len(recent) < 2:
-            return 0
-        span = max(now - recent[0][0], AHEAD_FOR)
-        return min(MAX_AHEAD, int(sum(count for _, count in recent) / span * AHEAD_FOR))
 
 
 class Claimer:
@@ -66,6 +47,7 @@ class Claimer:
         self._pool = pool
         self._name = name
         self._fenced = fenced  # this incarnation was declared dead
+        self._unbegun = Unbegun(store, lease, pool)
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._suspects: deque[Delivery] = deque()  # each needs the worker for itself
@@ -108,6 +90,7 @@ class Claimer:
 
     def step(self) -> bool:
         """Claim what there is and has room, once; False where there was nothing. Raises Abandoned."""
+        self._unbegun.give_back_late()
         batch = self._next_batch()
         self._claim([delivery for delivery in batch if self._read(delivery)])
         return bool(batch)
@@ -210,6 +193,7 @@ class Claimer:
     def _sort_out(self, batch: list[Delivery], reply: Reply) -> None:
         """One branch per answer."""
         over: list[Delivery] = []
+        runs: list[Delivery] = []
         now = time.monotonic()
         for delivery, answer in zip(batch, reply.items, strict=True):
             if answer.startswith(b"RUN"):
@@ -217,7 +201,7 @@ class Claimer:
                 delivery.attempt, delivery.fence, delivery.claimed_at = int(attempt), int(fence), now
                 if b"WAIT" in reply.items:  # then this is the suspect for which the others wait
                     self._alone = delivery
-                self._pool.put(delivery)
+                runs.append(delivery)
                 continue
             del self._lease.held[delivery.token]
             if answer.startswith(b"BUSY:") and self._intake.may_let_go(delivery, int(answer[5:]) / 1000):
@@ -233,6 +217,8 @@ class Claimer:
                 self._meet_suspect(delivery)
             else:  # DONE, CANCELLED, EXPIRED: the record is no longer needed
                 over.append(delivery)
+        if runs:
+            self._unbegun.put(runs)
         if over:
             self._lease.confirmed(over)
 

@@ -7,6 +7,7 @@ import threading
 import time
 from typing import Any
 
+from yadtq.core.yadtq_ahead import let_go, release
 from yadtq.core.yadtq_claimer import Claimer
 from yadtq.core.yadtq_delivery import Delivery
 from yadtq.core.yadtq_lease import Lease
@@ -43,7 +44,7 @@ class Drain:
         """Go on polling and beating while running tasks finish, then hand the rest back at once."""
         self._claimer.stop()
         deadline = time.monotonic() + grace
-        unbegun = self._pool.waiting()
+        unbegun = self._pool.take_unbegun()
         if unbegun:
             self._hand_back(unbegun)
         self._poller.poll_until(lambda: self._abort.is_set() or time.monotonic() > deadline or not self._lease.held)
@@ -56,14 +57,12 @@ class Drain:
         self._settle_last(deadline + 1.5)
 
     def _hand_back(self, deliveries: list[Delivery]) -> None:
-        held = [(delivery.task.id, delivery.token) for delivery in deliveries if delivery.task is not None]
         try:
-            self._store.patiently(lambda: self._store.release(self._lease.inc, held, leave=False), 2.0)
+            self._store.patiently(lambda: release(self._store, self._lease, deliveries), 2.0)
         except ResultStoreUnavailable as error:
             logger.warning("%s; what was not handed back is moved on 30 s from now", error)
             return
-        self._lease.forget(delivery.token for delivery in deliveries)
-        self._lease.confirmed(deliveries)
+        let_go(self._lease, deliveries)
 
     def _settle_last(self, latest: float) -> None:
         """What Redis has just confirmed may be committed two seconds later; worth the wait, else it is all read again."""

@@ -154,7 +154,12 @@ class Pool(ABC, Generic[R, S]):
     def put(self, run: R) -> None:
         self._todo.put(run)
 
-    def waiting(self) -> list[R]:
+    @property
+    def backlog(self) -> int:
+        """How many runs wait for a slot."""
+        return self._todo.qsize()
+
+    def take_unbegun(self) -> list[R]:
         """Take back what has not begun."""
         found: list[R] = []
         while True:
