@@ -94,7 +94,7 @@ def _unserved(workers: Sequence[WorkerInfo], queues: Sequence[QueueInfo]) -> Ite
                 "queued",
                 f"No worker takes from the queue {queue.name}.",
                 f"{tasks}{wait}. Start one with",
-                _search(f"queue:{queue.name}", "queued"),
+                _search(f"queue:{queue.name}", "queued", oldest_first=True),
                 command=f"yadtq worker workercode -Q {queue.name}",
             )
 
@@ -129,5 +129,5 @@ def _held(held: Sequence[Head]) -> Iterator[Concern]:
         yield Concern("warn", "warn", title, "", url_for("kafka.index", only="held"))
 
 
-def _search(typed: str, status: str) -> str:
-    return url_for("tasks.index", q=typed or None, status=status)
+def _search(typed: str, status: str, *, oldest_first: bool = False) -> str:
+    return url_for("tasks.index", q=typed or None, status=status, order="oldest" if oldest_first else None)

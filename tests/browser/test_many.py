@@ -93,6 +93,19 @@ def test_a_search_leaves_it_to_the_server_which_rows_match(stack: Stack, page: P
     assert "gone" not in (page.locator(f"#t-{sought}").get_attribute("class") or "")
 
 
+def test_a_search_goes_on_by_itself_to_the_first_match_or_the_end(stack: Stack, page: Page) -> None:
+    buried = stack.client.options(delay=3600).submit("many.buried", "a needle")
+    waiting(stack, "many.hay", 2_100)  # a search in arguments looks at 2,000
+
+    page.goto(f"{stack.url}/tasks?q=args:needle&status=scheduled")
+
+    expect(page.locator(f"#t-{buried}")).to_be_visible(timeout=15_000)
+    assert "cursor=" in page.url
+    page.goto(f"{stack.url}/tasks?q=args:nothing-like-it&status=scheduled")
+    expect(page.get_by_text("Looked at all")).to_be_visible(timeout=15_000)
+    expect(page.get_by_role("link", name="Search further")).to_have_count(0)
+
+
 def test_a_row_that_has_left_its_tab_is_dimmed_where_it_stands(stack: Stack, page: Page) -> None:
     above, below = waiting(stack, "many.left", 2)
     page.goto(f"{stack.url}/tasks?status=scheduled")

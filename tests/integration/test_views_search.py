@@ -108,13 +108,19 @@ def test_hundreds_that_moved_in_one_moment_are_paged_one_by_one(world: World, vi
     assert walk(lambda cursor: views.tasks(limit=50, cursor=cursor)) == sorted(ids, reverse=True)
 
 
-def test_a_search_stops_at_its_limits_and_goes_on(world: World, views: Views, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("text", ['args:"rare"', "name:rare"])
+def test_a_search_stops_at_its_limits_and_goes_on(
+    world: World, views: Views, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
     monkeypatch.setattr(search, "MOST_ROWS", 50)
-    monkeypatch.setattr(search, "CHUNK", 25)
-    submit(world, "wanted", name="rare")
+    monkeypatch.setattr(search, "NARROW_ROWS", 50)
+    monkeypatch.setattr(search, "FIRST_STRETCH", 25)
+    monkeypatch.setattr(search, "LONGEST_STRETCH", 25)
+    monkeypatch.setattr(search, "MOST_SECONDS", 0 if text == "name:rare" else 60)
+    submit(world, "wanted", name="rare", args='[["rare"],{}]')
     for start in range(0, 200, 20):
         submit(world, *(f"t{start + number:03}" for number in range(20)))
-    query = parse_query("name:rare")
+    query = parse_query(text)
     page = views.search(query)
     assert (page.items, page.complete, page.scanned) == ([], False, 50)
     assert walk(lambda cursor: views.search(query, cursor=cursor)) == ["wanted"]
@@ -125,6 +131,39 @@ def test_a_search_stops_at_its_limits_and_goes_on(world: World, views: Views, mo
         count = views.count(query, cursor=count.next)
         matching += count.matching
     assert matching == 1
+
+
+@pytest.mark.parametrize(
+    "text", ["queue:media status:queued", "name:resize", "-queue:default", "worker:gpu", "-name:add"]
+)
+def test_a_few_under_thousands_of_others_are_found_at_once(
+    world: World, views: Views, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    """However slow the machine is: they are what somebody looks for who is told that they wait."""
+    monkeypatch.setattr(search, "MOST_SECONDS", 0)
+    submit(world, "m1", "m2", name="resize", queue="media")
+    if text == "worker:gpu":
+        end(world, "m1", "m2", worker="gpu-2")
+    for start in range(0, 2_800, 200):
+        submit(world, *(f"t{start + number:04}" for number in range(200)))
+    page = views.search(parse_query(text))
+    assert ({item.id for item in page.items}, page.complete, page.scanned) == ({"m1", "m2"}, True, 2_802)
+    assert [item.id for item in views.search(parse_query(text), oldest_first=True).items][:2] == ["m1", "m2"]
+
+
+def test_steps_of_a_bulk_job_on_a_name_leave_none_out(world: World, views: Views) -> None:
+    """Where a step is full in the middle of a stretch, the next one begins behind its last task."""
+    for start in range(0, 600, 20):
+        submit(world, *(f"t{start + number:03}" for number in range(20)), name="resize" if start % 40 else "add")
+    query, cursor, found, looked_at = parse_query("name:resize"), None, [], 0
+    while True:
+        ids, cursor, scanned = views.matching(query, cursor, 70)
+        found += ids
+        looked_at += scanned
+        if cursor is None:
+            break
+    assert sorted(found) == sorted({f"t{number:03}" for number in range(600) if number // 20 % 2})
+    assert (len(found), looked_at) == (300, 600)
 
 
 def test_a_status_is_counted_without_looking_at_rows(mixed: World, views: Views) -> None:

@@ -189,8 +189,9 @@ def test_a_dry_run_that_would_take_too_long_says_at_least(
     world: World, operator: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("webapp.bulk._COUNTING", 0)
-    monkeypatch.setattr("yadtq.core.views.search.MOST_ROWS", 20)
-    monkeypatch.setattr("yadtq.core.views.search.CHUNK", 10)
+    monkeypatch.setattr("yadtq.core.views.search.NARROW_ROWS", 20)
+    monkeypatch.setattr("yadtq.core.views.search.MOST_SECONDS", 0)
+    monkeypatch.setattr("yadtq.core.views.search.FIRST_STRETCH", 20)
     failed(world, 50)
 
     page = operator.get("/bulk?action=retry&q=name:add").text

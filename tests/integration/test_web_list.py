@@ -85,11 +85,12 @@ def test_a_search_that_stops_at_its_limit_says_so_and_goes_on(
     world: World, viewer: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(search, "MOST_ROWS", 20)
-    monkeypatch.setattr(search, "CHUNK", 10)
-    submit(world, "old", name="rare")
+    monkeypatch.setattr(search, "FIRST_STRETCH", 10)
+    monkeypatch.setattr(search, "LONGEST_STRETCH", 10)
+    submit(world, "old", args='[["rare"],{}]')
     submit(world, *[f"n{number:02}" for number in range(30)])
 
-    first = viewer.get("/tasks?q=name:rare").text
+    first = viewer.get("/tasks?q=args:rare").text
     second = viewer.get(link(first, "Search further")).text
 
     assert ids(first) == []

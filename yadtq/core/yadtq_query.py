@@ -20,6 +20,7 @@ MOST_TERMS = 20
 FIELDS = ("name", "status", "queue", "worker", "args", "error", "reason", "id", "group")
 TIMES = ("after", "before")
 _WHOLE = frozenset({"status", "queue", "reason", "id", "group"})  # fields whose value is meant as a whole
+_FEW = frozenset({"name", "status", "queue", "worker", "reason"})  # fields of which few values serve many tasks
 _TOKEN = re.compile(r'(-?)(?:([A-Za-z_]+):)?(?:"([^"]*)"|([^\s"]*))(?=\s|$)')
 _SPAN = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(s|m|min|h|d|w)")
 _SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400, "w": 604_800}
@@ -63,6 +64,11 @@ class Query:
     def plain(self) -> bool:
         """Whether every row of the index matches."""
         return not self.terms
+
+    @property
+    def narrow(self) -> bool:
+        """Whether it looks only at what few rows differ in."""
+        return all(term.field in _FEW for term in self.terms)
 
     def matches(self, row: Mapping[str, str]) -> bool:
         """Whether a row, its fields by name, is one of those; it may have moved on since its index was read."""

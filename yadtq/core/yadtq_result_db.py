@@ -85,7 +85,7 @@ READ_TIMEOUT = 2.0  # seconds
 PATIENCE = 5.0  # seconds a client's call may take in all
 _FULL_PROOF = frozenset(
     {"pubd", "claim", "rebuild", "fin", "beat", "release", "reap", "due", "sweep", "audit", "requeue", "count"}
-    | {"cancel", "delete", "oldest", "reject", "control"}
+    | {"cancel", "delete", "oldest", "walk", "reject", "control"}
 )
 
 T = TypeVar("T")

@@ -100,6 +100,21 @@ class ClientMoves(Moves):
         """Since when tasks have waited, by queue; for the reads."""
         return self.run("oldest", among)
 
+    def walk(
+        self,
+        indexes: Sequence[str],
+        place: tuple[int | str, str],
+        bounds: tuple[int | str, int | str],
+        count: int,
+        fields: Sequence[str],
+        known: Iterable[bytes],
+        *,
+        down: bool,
+    ) -> Reply:
+        """A stretch of an index; for the reads."""
+        direction = "down" if down else "up"
+        return self.run("walk", direction, *bounds, *place, count, len(indexes), *indexes, len(fields), *fields, *known)
+
 
 def _words(reply: Reply) -> list[str]:
     return [item.decode() for item in reply.items]

@@ -20,10 +20,9 @@ class FailureReads(SearchReads):
 
     def failure_page(self, cursor: str | None = None, limit: int = 20) -> GroupPage:
         """One page of them; ``cursor`` is one that an earlier page gave, a broken one starts at the newest."""
-        groups = self._store.key("groups")
-        walk = Walk(self._store, [groups], after=read_cursor(cursor)[1])
-        entries = walk.next(limit)
-        total = int(self._store.guard(lambda: self._store.client.zcard(groups)))
+        walk = Walk(self._store, ["groups"], after=read_cursor(cursor)[1])
+        entries = [met.entry for met in walk.next(limit)]
+        total = int(self._store.guard(lambda: self._store.client.zcard(self._store.key("groups"))))
         end = None if walk.exhausted or not entries else write_cursor("<", entries[-1])
         return GroupPage(self._groups([entry.id for entry in entries]), end, total)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from yadtq.core.yadtq_result_db import ResultStore
@@ -15,67 +15,55 @@ class Entry(NamedTuple):
     id: str
 
 
+class Met(NamedTuple):
+    """An entry met on a walk."""
+
+    entry: Entry
+    number: int  # of all that the walk has looked at, from 1 on
+    values: list[bytes]  # of the fields that were asked for
+
+
 class Walk:
-    """The entries of one index, or of several joined by score, in one direction from a place on."""
+    """The entries of one index, or of several joined by score, in one direction from a place on.
+
+    Each stretch is one call of `lua/walk.lua`. ``fields`` are those of the tasks' rows that come along.
+    """
 
     def __init__(
         self,
         store: ResultStore,
-        keys: Sequence[str],
+        indexes: Sequence[str],
         *,
         after: Entry | None = None,
         descending: bool = True,
         low: int | None = None,
         high: int | None = None,
+        fields: Sequence[str] = (),
     ) -> None:
         self._store = store
-        self._keys = keys
+        self._indexes = indexes
         self._descending = descending
-        self._low: int | str = "-inf" if low is None else low
-        self._high: int | str = "+inf" if high is None else high
+        self._bounds = ("-inf" if low is None else low, "+inf" if high is None else high)
+        self._fields = fields
         self.place = after
+        self.looked_at = 0
         self.exhausted = False
 
-    def next(self, count: int) -> list[Entry]:
-        """Up to ``count`` further entries; fewer, and ``exhausted``, at the end."""
-        found = sorted((entry for key in self._keys for entry in self._next_of(key, count)), reverse=self._descending)
-        self.exhausted = len(found) <= count
-        found = found[:count]
-        if found:
-            self.place = found[-1]
-        return found
-
-    def _next_of(self, key: str, count: int) -> list[Entry]:
-        """One more than ``count``, which tells whether there are more."""
-        found: list[Entry] = []
-        offset = 0
-        while len(found) <= count:
-            rows = self._read(key, offset, count + 1)
-            entries = (Entry(int(score), raw.decode()) for raw, score in rows)
-            found += [entry for entry in entries if not self._passed(entry)]
-            offset += len(rows)
-            if len(rows) <= count:
-                break
-        return found[: count + 1]
-
-    def _passed(self, entry: Entry) -> bool:
-        """Entries with the place's own score may have been met: they are told apart by id."""
-        if self.place is None:
-            return False
-        return entry >= self.place if self._descending else entry <= self.place
-
-    def _read(self, key: str, offset: int, count: int) -> list[tuple[bytes, float]]:
-        low, high = self._low, self._high
-        if self.place is not None:
-            low, high = (low, self.place.score) if self._descending else (self.place.score, high)
-        first, last = (high, low) if self._descending else (low, high)
-        return list(
-            self._store.guard(
-                lambda: self._store.client.zrange(
-                    key, first, last, desc=self._descending, byscore=True, offset=offset, num=count, withscores=True
-                )
-            )
+    def next(self, count: int, known: Iterable[bytes] = ()) -> list[Met]:
+        """The next ``count`` entries but those whose values, joined by zero bytes, are known; ``exhausted`` at the end."""
+        reply = self._store.walk(
+            self._indexes, self.place or ("", ""), self._bounds, count, self._fields, known, down=self._descending
         )
+        looked_at, over, score, task_id, *flat = reply.items
+        met = [
+            Met(Entry(flat[i + 1], flat[i + 2].decode()), self.looked_at + flat[i], flat[i + 3])
+            for i in range(0, len(flat), 4)
+        ]
+        if looked_at:
+            self.place = Entry(score, task_id.decode())
+        self.looked_at += looked_at
+        self.exhausted = bool(over)
+        return met
 
 
 def write_cursor(direction: str, entry: Entry) -> str:

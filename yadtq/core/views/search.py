@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 
 from yadtq.core.views.models import Count, TaskPage
-from yadtq.core.views.paging import Entry, Walk, read_cursor, write_cursor
+from yadtq.core.views.paging import Entry, Met, Walk, read_cursor, write_cursor
 from yadtq.core.views.tasks import TaskReads
 from yadtq.core.yadtq_query import Query
 from yadtq.core.yadtq_task import TaskResult, TaskStatus
 
 MOST_ROWS = 2_000  # looked at in one call
 MOST_SECONDS = 0.03
-CHUNK = 200  # rows a round trip
+NARROW_ROWS = 10_000  # names, queues and workers cost far less: so many are looked at, and more within that time
+FIRST_STRETCH, LONGEST_STRETCH = (
+    100,
+    1_000,
+)  # rows a round trip: few where many match, and never long for Redis' other callers
+MOST_KNOWN = 500  # kinds of rows that are not told again
 _FIELDS = ("status", "name", "queue", "worker", "args", "preview", "error", "reason", "deleted")
 
 
@@ -40,17 +46,17 @@ class SearchReads(TaskReads):
     ) -> TaskPage:
         """One page of the tasks that match, in the order of :meth:`tasks`.
 
-        A call looks at 2,000 rows or for 30 ms; when that ends it, ``complete`` is False and ``next`` searches further.
+        A call looks at 2,000 rows or for 30 ms; where names, states, queues, workers and reasons are all that matters,
+        at 10,000 and as many more as 30 ms allow. When that ends it, ``complete`` is False and ``next`` searches further.
         """
         mark = self.change_mark()
         backwards, place = read_cursor(cursor)
         known = self._by_id(query) if place is None else []
         if known:
             return TaskPage(known, None, None, mark.epoch, mark.seq, scanned=1)
-        walk = self._walk(query, place, descending=oldest_first == backwards)
-        found, scanned = self._scan(walk, query, limit + 1)
+        found, walk = self._scan(query, place, limit + 1, descending=oldest_first == backwards)
         full = len(found) > limit
-        entries = found[:limit]
+        entries = [met.entry for met in found[:limit]]
         # Where the page is full the next one begins behind its last row, else behind the last row looked at.
         end = entries[-1] if full else None if walk.exhausted else walk.place
         start = (entries[0] if entries else place) if place is not None else None
@@ -63,86 +69,95 @@ class SearchReads(TaskReads):
             previous=_cursor(">", end if backwards else start),
             epoch=mark.epoch,
             seq=mark.seq,
-            scanned=scanned,
+            scanned=walk.looked_at,
             complete=full or walk.exhausted,
         )
 
     def count(self, query: Query, *, cursor: str | None = None) -> Count:
         """How many match, within the limits of :meth:`search`; the counts of the calls with ``next`` add up."""
         pipe = self._store.client.pipeline(transaction=False)
-        for key in self._keys(query):
-            pipe.zcount(key, *_bounds(query))
+        for index in self._indexes(query):
+            pipe.zcount(self._store.key("", index), *_bounds(query))
         total = sum(self._store.guard(pipe.execute))
         if cursor is None and self._by_id(query):
             return Count(1, 1, 1, None)
         if query.plain:
             return Count(total, 0, total, None)
-        walk = self._walk(query, read_cursor(cursor)[1], descending=True)
-        found, scanned = self._scan(walk, query, MOST_ROWS + CHUNK)
-        return Count(len(found), scanned, total, None if walk.exhausted else _cursor("<", walk.place))
+        found, walk = self._scan(query, read_cursor(cursor)[1], math.inf, descending=True)
+        return Count(len(found), walk.looked_at, total, None if walk.exhausted else _cursor("<", walk.place))
 
     def matching(self, query: Query, cursor: str | None, limit: int) -> tuple[list[str], str | None, int]:
         """Up to ``limit`` ids, newest first, with the cursor to go on from (None at the end) and how many rows were looked at."""
         known = self._by_id(query) if cursor is None else []
         if known:
             return [task.id for task in known], None, 1
-        walk = self._walk(query, read_cursor(cursor)[1], descending=True)
-        found, scanned = self._scan(walk, query, limit)
-        place = found[-1] if len(found) >= limit else None if walk.exhausted else walk.place
-        return [entry.id for entry in found], _cursor("<", place), scanned
+        found, walk = self._scan(query, read_cursor(cursor)[1], limit, descending=True)
+        ids = [met.entry.id for met in found]
+        if len(found) == limit:
+            return ids, _cursor("<", found[-1].entry), found[-1].number
+        return ids, None if walk.exhausted else _cursor("<", walk.place), walk.looked_at
 
     def _by_id(self, query: Query) -> list[TaskResult]:
         """The task whose id was typed, whatever its age."""
         if not query.id or query.group:
             return []
-        (row,) = self._rows([Entry(0, query.id)])
+        key, fields = self._store.key("t:", query.id), _fields(query)
+        row = _row(query.id, fields, self._store.guard(lambda: self._store.client.hmget(key, fields)))
         if row is None or not query.matches(row):
             return []
         return list(self.tasks_by_id([query.id]).values())
 
-    def _keys(self, query: Query) -> list[str]:
+    def _indexes(self, query: Query) -> list[str]:
         if query.group:
-            return [self._store.key("group:", query.group)]
-        return [self._store.key("index:", status) for status in query.statuses or ("all",)]
+            return [f"group:{query.group}"]
+        return [f"index:{status}" for status in query.statuses or ("all",)]
 
-    def _walk(self, query: Query, place: Entry | None, *, descending: bool) -> Walk:
-        low, high = query.after, query.before
-        return Walk(
+    def _scan(self, query: Query, place: Entry | None, limit: float, *, descending: bool) -> tuple[list[Met], Walk]:
+        """Up to ``limit`` entries that match, and the walk to them."""
+        fields = _fields(query)
+        walk = Walk(
             self._store,
-            self._keys(query),
+            self._indexes(query),
             after=place,
             descending=descending,
-            low=None if low is None else round(low * 1e6),
-            high=None if high is None else round(high * 1e6),
+            low=None if query.after is None else round(query.after * 1e6),
+            high=None if query.before is None else round(query.before * 1e6),
+            fields=fields,
         )
-
-    def _scan(self, walk: Walk, query: Query, limit: int) -> tuple[list[Entry], int]:
-        """Up to ``limit`` entries that match, and how many were looked at."""
-        found: list[Entry] = []
-        scanned, deadline = 0, time.monotonic() + MOST_SECONDS
+        narrow, deadline = query.narrow, time.monotonic() + MOST_SECONDS
+        most = NARROW_ROWS if narrow else MOST_ROWS
+        found: list[Met] = []
+        known: set[bytes] = set()  # what rows that do not match say, where many say the same
+        size = int(min(limit, LONGEST_STRETCH)) if query.plain else FIRST_STRETCH
         while len(found) < limit and not walk.exhausted:
-            chunk = walk.next(min(CHUNK, limit - len(found)) if query.plain else CHUNK)
-            for entry, row in zip(chunk, self._rows(chunk), strict=True):
-                scanned += 1
+            for met in walk.next(size if narrow else min(size, most - walk.looked_at), known):
+                row = _row(met.entry.id, fields, met.values)
                 if row is not None and query.matches(row):
-                    found.append(entry)
+                    found.append(met)
                     if len(found) == limit:
-                        return found, scanned
-            if scanned >= MOST_ROWS or time.monotonic() > deadline:
+                        return found, walk
+                elif narrow and len(known) < MOST_KNOWN:
+                    known.add(b"\0".join(met.values))
+            size = min(2 * size, LONGEST_STRETCH)
+            late, enough = time.monotonic() > deadline, walk.looked_at >= most
+            if (late and enough) if narrow else (late or enough):
                 break
-        return found, scanned
-
-    def _rows(self, entries: Sequence[Entry]) -> list[dict[str, str] | None]:
-        """What a search looks at, of each; None for a task that is gone."""
-        pipe = self._store.client.pipeline(transaction=False)
-        for entry in entries:
-            pipe.hmget(self._store.key("t:", entry.id), _FIELDS)
-        rows = self._store.guard(pipe.execute) if entries else []
-        return [_row(entry.id, values) for entry, values in zip(entries, rows, strict=True)]
+        return found, walk
 
 
-def _row(task_id: str, values: Sequence[bytes | None]) -> dict[str, str] | None:
-    row = {name: value.decode(errors="replace") for name, value in zip(_FIELDS, values, strict=True) if value}
+def _fields(query: Query) -> list[str]:
+    """What has to be read of each row."""
+    wanted = {term.field for term in query.terms}
+    if "" in wanted:
+        return [*_FIELDS]
+    if "args" in wanted:
+        wanted.add("preview")
+    return [field for field in _FIELDS if field in wanted or field == "status"]
+
+
+def _row(task_id: str, fields: Sequence[str], values: Sequence[bytes | None]) -> dict[str, str] | None:
+    """A row as a search looks at it; None for a task that is gone."""
+    row = {name: value.decode(errors="replace") for name, value in zip(fields, values, strict=True) if value}
     if "status" not in row or "deleted" in row:
         return None
     row["id"] = task_id
