@@ -212,7 +212,7 @@ def test_it_stops_cleanly_starts_quickly_and_survives_its_own_death(start: Start
     began = time.monotonic()
     third = up(start, project)
     seconds.append(time.monotonic() - began)
-    assert min(seconds) < 12, seconds  # the better one: other tests may run beside us
+    assert min(seconds) < 20, seconds  # some 6 s on a quiet machine; the servers are not downloaded and formatted anew
     assert third.yadtq("submit", "add", "2", "3", "--wait") == "5\n"
     everyone = descendants(third.run.pid)
     assert third.run.ends(signal.SIGTERM) == 0

@@ -84,12 +84,12 @@ def test_a_search_leaves_it_to_the_server_which_rows_match(stack: Stack, page: P
     other = waiting(stack, "many.unsought", 1)[0]
     sought = waiting(stack, "many.sought", 1)[0]
 
-    expect(page.locator(f"#t-{sought}")).to_be_visible(timeout=15_000)
+    expect(page.locator(f"#t-{sought}")).to_be_visible(timeout=30_000)
     expect(page.locator(f"#t-{other}")).to_have_count(0)
     later = waiting(stack, "many.sought", 1)[0]
-    expect(page.locator(f"#t-{later}")).to_be_visible(timeout=15_000)
+    expect(page.locator(f"#t-{later}")).to_be_visible(timeout=30_000)
     stack.client.cancel(later)
-    expect(page.locator(f"#t-{later}.gone .st")).to_have_text("Cancelled", timeout=15_000)
+    expect(page.locator(f"#t-{later}.gone .st")).to_have_text("Cancelled", timeout=30_000)
     assert "gone" not in (page.locator(f"#t-{sought}").get_attribute("class") or "")
 
 
@@ -146,6 +146,6 @@ def test_the_reasons_why_a_task_waits_are_read_again_by_themselves(stack: Stack,
     expect(page.get_by_text("No worker that is online takes from the queue")).to_be_visible()
 
     for _ in range(3):  # more often than the task itself changes
-        with page.expect_request(page.url, timeout=15_000):
+        with page.expect_request(page.url, timeout=30_000):
             pass
     assert faults == []

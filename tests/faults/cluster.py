@@ -95,7 +95,7 @@ class RedisPair:
     def crash(self, losing: float = 0.0) -> float:
         """SIGKILL; what was written in the last ``losing`` seconds never reached the disk. Returns since when that is."""
         log = max(self.primary.data_dir.glob("appendonlydir/*.incr.aof"))
-        kept, kept_at = log.stat().st_size, time.time()
+        kept_at, kept = time.time(), log.stat().st_size  # in this order: what is cut off was accepted later
         time.sleep(losing)
         self.primary.kill()
         if losing:

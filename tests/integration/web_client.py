@@ -20,7 +20,9 @@ class Web:
 
     def __init__(self, redis_url: str, **others: Any) -> None:
         prefix = f"yt_{uuid.uuid4().hex[:8]}:"
-        ours = {"redis_url": redis_url, "redis_prefix": prefix, "api_token": "the-token"}
+        # Not the usual Kafka address: one may run there.
+        nowhere = {"kafka_servers": "127.0.0.1:1"}
+        ours = {**nowhere, "redis_url": redis_url, "redis_prefix": prefix, "api_token": "the-token"}
         self.settings = {**ours, **others}
         self.app = create_app(**self.settings)
         self.engine: Engine = self.app.extensions["yadtq"]
