@@ -44,6 +44,7 @@ ROLES = {
     "views.overview": "viewer",
     "workers.index": "viewer",
     "workers.show": "viewer",
+    "workers.dismiss": "operator",
     "workers.pause": "operator",
     "workers.resume": "operator",
     "workers.shut_down": "admin",

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 
 from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
 
+from webapp.access import relative_target
 from webapp.audit import record
 from webapp.engine import engine
+from webapp.errors import sentence
 from webapp.kafka_watch import lags_by_topic, owners
 from yadtq.core.yadtq_intake import DETACH_AFTER
+from yadtq.errors import IllegalMove, WorkerError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,11 +31,6 @@ _FRESH = 2.0  # seconds a look at Kafka serves all pages of a process
 _WAIT = 1.5  # seconds a page waits for a look
 _ALL_OPEN = 40  # partitions that are shown whether they lag or not
 _ONLY = {"": "All partitions", "lag": "With lag", "held": "Held back"}
-
-_REFUSED = {
-    "GONE": "That worker is gone: whoever takes over its partitions reads them anew, and the page shows who that is.",
-    "FULL": "Too much has been asked of that worker, and it has not answered; see its page.",
-}
 
 
 @dataclass(frozen=True)
@@ -110,18 +108,18 @@ def index() -> ResponseReturnValue:
 @pages.post("/kafka/detach")
 def detach() -> ResponseReturnValue:
     """Ask the worker that reads a partition to let it go on without the task at its head, which runs on."""
-    task_id, worker_id = request.form.get("task", ""), request.form.get("worker", "")
-    task = engine().views.result(task_id)
-    answer = engine().store.control(worker_id, f"detach:{task.id}")
-    if answer == "OK":
+    task = engine().views.result(request.form.get("task", ""))
+    try:
+        worker_id = engine().client.detach(task.id)
+    except (IllegalMove, WorkerError) as refusal:
+        flash(sentence(refusal), "failed")
+    else:
         record("detach", task.id, f"asked of {worker_id}")
         flash(
             f"The worker is asked to go on without {task.name}, which runs on. It hears of it within 5 seconds.",
             "success",
         )
-    else:
-        flash(_REFUSED[answer], "failed")
-    return redirect(url_for("kafka.index"), 303)
+    return redirect(relative_target(request.form.get("next") or url_for("kafka.index")), 303)
 
 
 def _topics(

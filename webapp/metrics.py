@@ -94,7 +94,7 @@ class _Figures(Collector):
 
     def _workers(self) -> Iterator[Metric]:
         online = [worker for worker in self._views.workers() if worker.online]
-        slots, busy = sum(one.concurrency for one in online), sum(len(one.running) for one in online)
+        slots, busy = sum(one.concurrency for one in online), sum(one.busy for one in online)
         blind = sum(bool(one.kafka_trouble) for one in online)
         yield GaugeMetricFamily("yadtq_workers_online", "Workers that beat within 30 s.", len(online))
         yield GaugeMetricFamily("yadtq_workers_without_kafka", "Of these, workers that cannot reach Kafka.", blind)

@@ -29,6 +29,7 @@ def overview() -> ResponseReturnValue:
     reads, span = engine().views, wanted_span()
     mark = reads.change_mark()  # first: a change during the reads below is then told again
     workers, queues, groups = reads.workers(), reads.queues(), reads.failure_groups(_GROUPS)
+    worst, alarms = reads.worst_failures(), engine().alarms.current()
     rates = reads.rates(span)
     minutes, held = reads.throughput(60), engine().kafka.held()
     words = SPAN_WORDS[span]
@@ -37,7 +38,7 @@ def overview() -> ResponseReturnValue:
         mark=mark,
         span=span,
         spans=SPAN_WORDS,
-        concerns=concerns(workers, queues, minutes, groups, engine().alarms.current(), held),
+        concerns=concerns(workers, queues, minutes, worst, alarms, held),
         counts=reads.counts(),
         chart=throughput(rates, words),
         waited=lengths("Waiting time", rates, lambda rate: rate.waited, words),

@@ -55,6 +55,12 @@ def spans(numbers: Iterable[int]) -> str:
     return ", ".join(f"{first}–{last}" if last > first else f"{first}" for first, last in runs)
 
 
+def joined(names: Iterable[str]) -> str:
+    """Names in a sentence: ``a, b and c``."""
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
+
+
 def as_sentence(text: str) -> str:
     """With a capital letter and a full stop."""
     return text[:1].upper() + text[1:].rstrip(".") + "."

@@ -11,6 +11,7 @@ from webapp.access import relative_target
 from webapp.audit import record
 from webapp.engine import engine
 from webapp.errors import sentence
+from yadtq.core.yadtq_views import dismiss_worker
 from yadtq.errors import WorkerError
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def index() -> ResponseReturnValue:
         everyone=everyone,
         online=[worker for worker in found if worker.online],
         offline=[worker for worker in found if not worker.online],
-        silent=[worker for worker in everyone if not worker.online and not worker.stopped][:_GONE],
+        silent=[worker for worker in everyone if not (worker.online or worker.stopped or worker.dismissed)][:_GONE],
         wanted=wanted,
         sums=_sums(online),
         alone=_alone(online),
@@ -106,6 +107,16 @@ def shut_down(worker_id: str) -> ResponseReturnValue:
     return _ask("shut down worker", worker_id, engine().client.shut_down_worker, words)
 
 
+@pages.post("/workers/<worker_id>/dismiss")
+def dismiss(worker_id: str) -> ResponseReturnValue:
+    """Tell of it no more that this worker is offline."""
+    if engine().views.worker(worker_id) is None:
+        abort(404, "No worker with this id has sent a heartbeat in the last hour.")
+    dismiss_worker(engine().store, worker_id)
+    record("dismiss worker", worker_id)
+    return redirect(relative_target(request.form.get("next")), 303)
+
+
 def _ask(action: str, worker_id: str, move: Callable[[str], str], words: str) -> ResponseReturnValue:
     try:
         move(worker_id)
@@ -125,7 +136,7 @@ def _sums(online: Sequence[WorkerInfo]) -> Sums:
     known = [worker for worker in online if worker.memory is not None]
     return Sums(
         slots=sum(worker.concurrency for worker in online),
-        busy=sum(len(worker.running) for worker in online),
+        busy=sum(worker.busy for worker in online),
         paused=sum(worker.paused > 0 for worker in online),
         done_rate=sum(worker.done_rate for worker in online),
         failed_rate=sum(worker.failed_rate for worker in online),

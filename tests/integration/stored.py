@@ -26,10 +26,28 @@ def submit_whole(world: World, *ids: str) -> None:
     )
 
 
-def announce(world: World, inc: str) -> None:
-    """A worker's beat that says all a page shows of it."""
-    about = About("box-1", "here", "0", queues=("default",), concurrency=1, pool="thread", functions=[])
-    world.beat(inc, json.dumps(asdict(about)), "{}", [])
+def announce(
+    world: World,
+    inc: str,
+    name: str = "box-1",
+    queues: tuple[str, ...] = ("default",),
+    slots: int = 1,
+    holds: str = "",
+    **state: Any,
+) -> None:
+    """A worker's beat that says all a page shows of it; ``holds`` are the tasks it claimed, each of one letter."""
+    about = About(name, "here", "0", queues=queues, concurrency=slots, pool="thread", functions=[])
+    world.beat(inc, json.dumps(asdict(about)), json.dumps(state), [token(inc, task_id) for task_id in holds])
+
+
+def token(inc: str, task_id: str) -> str:
+    """By which :func:`claim` takes a task."""
+    return f"{inc}:{int.from_bytes(task_id.encode(), 'big')}"
+
+
+def claim(world: World, inc: str, *ids: str) -> None:
+    """A worker takes these tasks, which must be queued for the first time."""
+    world.claim(inc, inc, [ClaimItem(task_id, 1, token(inc, task_id), world.time_ms(), b"") for task_id in ids])
 
 
 def end(world: World, *ids: str, kind: str = "failed", error: str = "ValueError: no", worker: str = "box-1") -> None:

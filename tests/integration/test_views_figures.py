@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import pytest
 
 from tests.helpers import House, eventually
-from tests.integration.stored import end, end_as, submit
+from tests.integration.stored import claim, end, end_as, submit, token
 from tests.model.world import World
 from yadtq.core.yadtq_fingerprint import fingerprint
 from yadtq.core.yadtq_histogram import Histogram
@@ -160,10 +160,10 @@ def test_a_queue_behind_thousands_of_others_tells_a_bound(
     assert queues["quick"].oldest_wait == pytest.approx(60, abs=2)
 
 
-def about(queues: list[str], functions: list[str], concurrency: int = 1) -> str:
+def about(queues: list[str], functions: list[str], concurrency: int = 1, name: str = "box") -> str:
     entries = [{"name": name, "doc": "", "params": []} for name in functions]
     return json.dumps(
-        {"name": "box", "host": "h", "pid": 1, "version": "1", "queues": queues, "concurrency": concurrency,
+        {"name": name, "host": "h", "pid": 1, "version": "1", "queues": queues, "concurrency": concurrency,
          "started": 1.0, "functions": entries}
     )  # fmt: skip
 
@@ -183,12 +183,66 @@ def test_a_waiting_task_says_why(world: World, views: Views) -> None:
     assert codes(views, "a") == ["no_worker_for_queue"]
     world.beat("x", about(["default"], ["other"]), "{}", [])
     assert codes(views, "a") == ["no_worker_for_task"]
-    world.beat("x", about(["default"], ["add"]), json.dumps({"running": ["b"]}), [])
+    submit(world, "b")
+    claim(world, "x", "b")
+    world.beat("x", about(["default"], ["add"]), "{}", [token("x", "b")])
     assert codes(views, "a") == ["slots_busy"]
-    world.beat("x", about(["default"], ["add"]), "{}", [])
+    world.finish("x", [("b", token("x", "b"), "success", "1", "", "", 0, "")])
     assert codes(views, "a") == []
     end(world, "a", kind="retry")
     assert codes(views, "a") == ["retry_due"]
+
+
+class Read:
+    """Kafka, of which everything is read."""
+
+    def topic_of(self, queue: str) -> str:
+        return queue
+
+    def group_positions(self, topics: Sequence[str]) -> dict[tuple[str, int], tuple[int, int, int]]:
+        return dict.fromkeys([(topics[0], 0), (topics[0], 1)], (0, 0, 1))
+
+
+def test_a_task_whose_partition_belongs_to_a_busy_worker_says_so(world: World, views: Views) -> None:
+    submit(world, "a", "b", "c")
+    world.published([(task_id, 1, 0, 0) for task_id in "abc"])
+    for worker, slots, partition in (("x", 2, 0), ("y", 3, 1)):
+        state = json.dumps({"partitions": {"default": [partition]}})
+        world.beat(worker, about(["default"], ["add"], slots, f"box-{worker}"), state, [])
+
+    free = views.waiting_reason("a", Read())
+    claim(world, "x", "b", "c")
+    [fact] = views.waiting_reason("a", Read())
+    submit(world, "d", "e", "f")
+    claim(world, "y", "d", "e", "f")
+    full = views.waiting_reason("a", Read())
+
+    assert free == []
+    assert (fact.code, fact.count, fact.worker) == ("owner_busy", 3, "x")
+    assert fact.text == "Its partition 0 belongs to box-x, all 2 of whose slots are busy; 3 slots are free elsewhere."
+    assert [fact.code for fact in full] == ["slots_busy"]
+
+
+def test_the_worst_failures_are_those_of_the_last_hour_by_number(world: World, views: Views) -> None:
+    ids = [f"t{number}" for number in range(9)]
+    submit(world, *ids)
+    end(world, *ids[:3], error="ValueError: many")
+    end(world, *ids[3:5], error="OSError: some")
+    end(world, ids[5], error="KeyError: one")
+    [many, some] = views.worst_failures(2)
+    world.retry("t0", by="ann")
+    world.retry("t1", by="ann")
+    after = views.worst_failures(1)
+    world.pass_time(3_601_000)
+    end(world, *ids[6:], error="KeyError: one")
+    later = views.worst_failures(2)
+
+    assert [(group.error, group.per_hour[-1]) for group in (many, some)] == [
+        ("ValueError: many", 3),
+        ("OSError: some", 2),
+    ]
+    assert [group.error for group in after] == ["OSError: some"]
+    assert [group.error for group in later] == ["KeyError: one"]
 
 
 def test_kafka_tells_how_many_records_are_ahead(fresh_settings: Callable[..., dict[str, Any]]) -> None:

@@ -8,10 +8,11 @@ from html import unescape
 from typing import Any
 
 from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
 
 from tests.helpers import Gate, House, new_settings
-from tests.integration.stored import end, submit
-from tests.integration.web_client import Web
+from tests.integration.stored import announce, claim, end, submit
+from tests.integration.web_client import Web, find_csrf_token
 from tests.model.world import World
 from yadtq import DoNotRetry
 from yadtq.embedded import EmbeddedKafka, EmbeddedRedis
@@ -92,6 +93,139 @@ def test_an_empty_house_says_what_to_start(web: Web, world: World) -> None:
     assert "No task has failed" in page
 
 
+def says(page: str) -> str:
+    """What the concerns say, tags and white space aside."""
+    return " ".join(unescape(re.sub(r"<[^>]+>", " ", attention(page))).split())
+
+
+def press(client: FlaskClient, page: str, words: str) -> TestResponse:
+    """Press a concern's button."""
+    [(address, task)] = re.findall(
+        rf'formaction="([^"]+)"(?: name="task" value="([^"]+)")?[^>]*>{words}<', attention(page)
+    )
+    data = {"csrf_token": find_csrf_token(page), "next": "/", **({"task": task} if task else {})}
+    return client.post(address, data=data, follow_redirects=True)
+
+
+def test_a_queue_whose_workers_are_all_paused_is_told_with_resume_on_its_line(web: Web, world: World) -> None:
+    announce(world, "x", "box-x", paused=5.0)
+    announce(world, "z", "box-z", ("other",))
+    operator, viewer = web.signed_in("operator"), web.signed_in("viewer")
+
+    idle = operator.get("/").text
+    submit(world, "a", "b")
+    waiting = operator.get("/").text
+    looks = viewer.get("/").text
+    answer = press(operator, waiting, "Resume")
+    announce(world, "y", "box-y")
+    served = operator.get("/").text
+
+    assert "The only worker of default is paused. Tasks would wait." in says(idle)
+    assert "The only worker of default is paused. 2 tasks wait, the oldest for" in says(waiting)
+    assert "The only worker of default is paused." in says(looks)
+    assert "Resume" not in says(looks)
+    assert "Asked; the worker hears of it" in answer.text
+    assert "Asked to resume." in says(answer.text)
+    assert "is paused" not in says(served)
+
+
+def test_paused_workers_of_the_same_queues_share_a_line(web: Web, world: World) -> None:
+    announce(world, "x", "box-x", ("default", "mail"), paused=5.0)
+    announce(world, "y", "box-y", ("default", "mail"), paused=5.0)
+
+    told = says(web.signed_in("operator").get("/").text)
+
+    assert "All workers of default and mail are paused. Tasks would wait." in told
+    assert "Resume box-x" in told
+    assert "Resume box-y" in told
+
+
+def test_a_queue_that_waits_long_for_busy_slots_backs_up(web: Web, world: World) -> None:
+    """Not before a minute, and with another cure where slots are free elsewhere."""
+    announce(world, "x", "box-x", slots=2)
+    submit(world, "a", "b", "c", "d")
+    claim(world, "x", "a", "b")
+    operator = web.signed_in("operator")
+
+    early = operator.get("/").text
+    world.pass_time(70_000)
+    announce(world, "x", "box-x", slots=2, holds="ab")
+    full = operator.get("/").text
+    announce(world, "y", "box-y", slots=8)
+    one_sided = operator.get("/").text
+    answer = press(operator, one_sided, "Pause")
+
+    assert "backs up" not in says(early)
+    assert "default backs up. All 2 slots of its workers are busy; 2 tasks wait, the oldest for 1 min 1" in says(full)
+    assert "yadtq worker workercode -Q default" in attention(full)
+    assert "default backs up behind box-x. All 2 slots there are busy, 8 are free elsewhere;" in says(one_sided)
+    assert "Asked; the worker hears of it" in answer.text
+    assert web.engine.views.worker("x").asked == ["pause"]
+
+
+def test_a_dead_worker_is_told_with_what_became_of_its_tasks_until_it_is_dismissed(web: Web, world: World) -> None:
+    announce(world, "x", "box-x", slots=2, running=["a", "b"])
+    submit(world, "a", "b")
+    claim(world, "x", "a", "b")
+    world.pass_time(31_000)
+    announce(world, "y", "box-y", slots=2)
+    operator = web.signed_in("operator")
+
+    silent = operator.get("/").text
+    for _ in range(9):
+        world.pass_time(4_000)
+        world.beat("y", "", "{}", [])
+    assert "x" in world.reap("y")
+    moved = operator.get("/").text
+    announce(world, "z", "box-x", slots=2)
+    again = operator.get("/").text
+    world.beat("z", "", "{}", [])
+    world.release("z", [], leave=True)
+    dismissed = press(operator, operator.get("/").text, "Dismiss").text
+    entry = web.engine.views.audit().items[0]
+
+    assert "box-x is offline. Its 2 tasks go back to the queue within 35 s of its last heartbeat" in says(silent)
+    assert "Dismiss" not in says(silent)
+    assert "box-x is offline. Its 2 tasks went back to the queue; last heartbeat" in says(moved)
+    assert "box-x is offline" not in says(again)
+    assert "box-x is offline" not in says(dismissed)
+    assert "box-x has been offline" not in operator.get("/workers").text
+    assert (entry.action, entry.target) == ("dismiss worker", "x")
+
+
+def test_failures_alike_are_named_until_they_are_mended(web: Web, world: World) -> None:
+    """Also when the last minutes were quiet, and by the largest group, not by the newest."""
+    many, one = [f"t{number}" for number in range(20)], "last"
+    submit(world, *many, one)
+    end(world, *many, error="OSError: disk full")
+    end(world, one, error="KeyError: one")
+    operator = web.signed_in("operator")
+
+    rising = operator.get("/").text
+    world.pass_time(600_000)
+    world.plain.delete(*world.plain.keys(world.key("minute:", "*")))
+    announce(world, "w")
+    later = operator.get("/").text
+    [look] = re.findall(r'href="(/failed\?group=[^"]+)"', attention(later))
+    [replay] = re.findall(r'href="(/bulk\?action=retry[^"]+)"', attention(later))
+    asked, looked_at = operator.get(unescape(replay)).text, operator.get(unescape(look)).text
+    viewer = web.signed_in("viewer").get("/").text
+    for task_id in many:
+        world.retry(task_id, by="ann")
+    mended = operator.get("/").text
+
+    assert (
+        "Failures are rising. 21 tasks in 5 minutes, none in the hour before; above all add: OSError: disk full"
+        in says(rising)
+    )
+    assert "20 tasks failed alike in the last hour. add: OSError: disk full; the last one 10 min ago" in says(later)
+    assert "Replay 20…" in says(later)
+    assert "Newest of “OSError: disk full”" in looked_at
+    assert "20" in asked
+    assert "Replay" not in says(viewer)
+    assert "failed alike" not in says(mended)
+
+
 def test_a_spike_of_failures_is_told_and_a_steady_rate_is_not(world: World, viewer: FlaskClient) -> None:
     ids = [f"t{number}" for number in range(20)]
     submit(world, *ids)
@@ -104,7 +238,7 @@ def test_a_spike_of_failures_is_told_and_a_steady_rate_is_not(world: World, view
     steady = viewer.get("/").text
 
     assert "Failures are rising." in attention(rising)
-    assert "20 tasks in 5 minutes, none in the hour before, most lately add: ValueError: no" in attention(rising)
+    assert "20 tasks in 5 minutes, none in the hour before; above all add: ValueError: no" in attention(rising)
     assert "Failures are rising." not in attention(steady)
 
 

@@ -31,6 +31,7 @@ from yadtq.core.views.models import (
 )
 from yadtq.core.views.rates import RateReads, Span
 from yadtq.core.views.waiting import WaitingReads
+from yadtq.core.views.workers import dismiss_worker
 from yadtq.core.yadtq_histogram import Histogram
 from yadtq.core.yadtq_query import Query, parse_query
 
@@ -61,6 +62,7 @@ __all__ = [
     "WaitingFact",
     "Watcher",
     "WorkerInfo",
+    "dismiss_worker",
     "note_lags",
     "parse_query",
     "record_action",

@@ -9,6 +9,8 @@ from yadtq.core.yadtq_query import Query
 
 SAMPLES = 3
 HOURS = 24
+HOUR = 3_600_000_000  # µs
+NEWEST = 100
 
 
 class FailureReads(SearchReads):
@@ -26,6 +28,19 @@ class FailureReads(SearchReads):
         end = None if walk.exhausted or not entries else write_cursor("<", entries[-1])
         return GroupPage(self._groups([entry.id for entry in entries]), end, total)
 
+    def worst_failures(self, limit: int = 2) -> list[FailureGroup]:
+        """The groups that most tasks entered in the last hour and have not left, of the 100 that failed last."""
+        client, key, since = self._store.client, self._store.key, self._store.time_ms() * 1000 - HOUR
+        recent = self._store.guard(
+            lambda: client.zrange(key("groups"), "+inf", since, desc=True, byscore=True, offset=0, num=NEWEST)
+        )
+        pipe = client.pipeline(transaction=False)
+        for raw in recent:
+            pipe.zcount(key("group:", raw.decode()), since, "+inf")
+        sizes = self._store.guard(pipe.execute) if recent else []
+        largest = sorted(zip(sizes, recent, strict=True), key=lambda entry: -entry[0])  # of equals the newest
+        return self._groups([raw.decode() for _, raw in largest[:limit]])
+
     def failure_group(self, fingerprint: str) -> FailureGroup | None:
         """One group, or None."""
         return next(iter(self._groups([fingerprint])), None)
@@ -40,9 +55,7 @@ class FailureReads(SearchReads):
             pipe.zrange(group, 0, 0, withscores=True)
             pipe.zrevrange(group, 0, SAMPLES - 1, withscores=True)
             for hour in range(HOURS, 0, -1):
-                pipe.zcount(
-                    group, now - hour * 3_600_000_000, "+inf" if hour == 1 else f"({now - (hour - 1) * 3_600_000_000}"
-                )
+                pipe.zcount(group, now - hour * HOUR, "+inf" if hour == 1 else f"({now - (hour - 1) * HOUR}")
         answers = self._store.guard(pipe.execute) if prints else []
         each = [answers[i : i + 3 + HOURS] for i in range(0, len(answers), 3 + HOURS)]
         samples = {fp: [raw.decode() for raw, _ in row[2]] for fp, row in zip(prints, each, strict=True)}

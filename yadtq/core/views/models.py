@@ -160,6 +160,18 @@ class WorkerInfo:
     done_rate: float = 0.0  # tasks a minute, over the last minute
     failed_rate: float = 0.0
     functions: list[FunctionInfo] = field(default_factory=list)
+    held: int = 0  # tasks it has claimed and that have not ended, by Redis' word just now; those beyond its slots have not begun
+    dismissed: bool = False  # a person has seen that it is offline
+
+    @property
+    def busy(self) -> int:
+        """Slots in use."""
+        return min(self.held, self.concurrency)
+
+    @property
+    def claims(self) -> bool:
+        """Whether it takes new tasks."""
+        return self.online and not self.paused and not self.stopping
 
 
 @dataclass(frozen=True)
@@ -233,6 +245,7 @@ class WaitingFact:
     text: str
     at: float | None = None  # a moment the fact is about
     count: int | None = None
+    worker: str | None = None  # id of the one worker it is about
 
 
 @dataclass(frozen=True)

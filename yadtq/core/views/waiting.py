@@ -63,7 +63,7 @@ class WaitingReads(TaskReads, WorkerReads):
         online = [worker for worker in self.workers() if worker.online]
         facts += _about_workers(task, online)
         if broker is not None and task.partition is not None and task.offset is not None:
-            facts += _about_partition(broker.topic_of(task.queue), task.partition, online)
+            facts += _about_owner(broker.topic_of(task.queue), task.partition, _at_work(task, online), online)
             facts += _about_kafka(task.queue, task.partition, task.offset, broker)
         if task.lost >= 2:
             text = f"{task.lost} workers died running it, so it waits for a worker that can run it alone."
@@ -78,32 +78,53 @@ class WaitingReads(TaskReads, WorkerReads):
         return [WaitingFact("outbox", text, task.changed_at)]
 
 
-def _about_workers(task: TaskResult, online: list[WorkerInfo]) -> list[WaitingFact]:
+def _knowing(task: TaskResult, online: Sequence[WorkerInfo]) -> list[WorkerInfo]:
+    """Those that take from its queue and know its function."""
+    serving = [worker for worker in online if task.queue in worker.queues]
+    return [worker for worker in serving if any(one.name == task.name for one in worker.functions)]
+
+
+def _at_work(task: TaskResult, online: Sequence[WorkerInfo]) -> list[WorkerInfo]:
+    return [worker for worker in _knowing(task, online) if not worker.paused]
+
+
+def _about_workers(task: TaskResult, online: Sequence[WorkerInfo]) -> list[WaitingFact]:
     if not online:
         return [WaitingFact("no_worker", "No worker is online.")]
     serving = [worker for worker in online if task.queue in worker.queues]
     if not serving:
         return [WaitingFact("no_worker_for_queue", f"No worker that is online takes from the queue {task.queue}.")]
-    knowing = [worker for worker in serving if any(one.name == task.name for one in worker.functions)]
+    knowing, working = _knowing(task, online), _at_work(task, online)
     if not knowing:
         text = f"None of the {len(serving)} workers online for the queue {task.queue} knows the task {task.name}."
         return [WaitingFact("no_worker_for_task", text, count=len(serving))]
-    working = [worker for worker in knowing if not worker.paused]
     if not working:
-        names = ", ".join(worker.name for worker in knowing[:3])
-        return [WaitingFact("paused", f"Every worker that knows it is paused: {names}.", count=len(knowing))]
-    slots, running = sum(one.concurrency for one in working), sum(len(one.running) for one in working)
-    if running >= slots:
+        names, only = ", ".join(worker.name for worker in knowing[:3]), knowing[0].id if len(knowing) == 1 else None
+        text = f"Every worker that knows it is paused: {names}."
+        return [WaitingFact("paused", text, count=len(knowing), worker=only)]
+    slots = sum(worker.concurrency for worker in working)
+    if all(worker.busy >= worker.concurrency for worker in working):
         return [WaitingFact("slots_busy", f"All {slots} slots of the workers that know it are busy.", count=slots)]
     return []
 
 
-def _about_partition(topic: str, partition: int, online: list[WorkerInfo]) -> list[WaitingFact]:
-    paused = next((one for one in online if one.paused and partition in one.partitions.get(topic, ())), None)
-    if paused is None:
+def _about_owner(
+    topic: str, partition: int, working: Sequence[WorkerInfo], online: Sequence[WorkerInfo]
+) -> list[WaitingFact]:
+    """What keeps the one worker that has its record from taking it, while others could."""
+    owner = next((worker for worker in online if partition in worker.partitions.get(topic, ())), None)
+    if owner is None:
         return []
-    text = f"Its partition {partition} belongs to {paused.name}, which is paused; after a minute others take it over."
-    return [WaitingFact("partition_paused", text)]
+    place = f"Its partition {partition} belongs to {owner.name},"
+    if owner.paused:
+        text = f"{place} which is paused; after a minute others take it over."
+        return [WaitingFact("partition_paused", text, worker=owner.id)]
+    free = sum(worker.concurrency - worker.busy for worker in working)
+    if owner.busy < owner.concurrency or not free:
+        return []
+    slots = "whose only slot is busy" if owner.concurrency == 1 else f"all {owner.concurrency} of whose slots are busy"
+    text = f"{place} {slots}; {free} {'slot is' if free == 1 else 'slots are'} free elsewhere."
+    return [WaitingFact("owner_busy", text, count=free, worker=owner.id)]
 
 
 def _about_kafka(queue: str, partition: int, offset: int, broker: Positions) -> list[WaitingFact]:

@@ -8,6 +8,19 @@ from typing import Any
 
 from yadtq.core.views.base import Reads
 from yadtq.core.views.models import FunctionInfo, ParamInfo, SlotInfo, WorkerInfo
+from yadtq.core.yadtq_result_db import ResultStore
+
+
+def dismiss_worker(store: ResultStore, worker_id: str) -> None:
+    """Note that a person has seen that a worker is offline; should it beat again, that is forgotten.
+
+    Raises:
+        ResultStoreUnavailable
+    """
+    key = store.key("worker:", worker_id)
+    beat = store.guard(lambda: store.client.hget(key, "beat"))
+    if beat is not None:
+        store.guard(lambda: store.client.hset(key, "dismissed", beat))
 
 
 class WorkerReads(Reads):
@@ -35,16 +48,18 @@ class WorkerReads(Reads):
             pipe.hgetall(self._store.key("worker:", worker_id))
             pipe.zscore(self._store.key("workers"), worker_id)
             pipe.zrange(self._store.key("control:", worker_id), 0, -1)
+            pipe.scard(self._store.key("run:", worker_id))
         (seconds, micros), *rows = self._store.guard(pipe.execute)
         now = seconds + micros / 1e6
+        each = zip(ids, rows[::4], rows[1::4], rows[2::4], rows[3::4], strict=True)
         return [
-            self._worker_info(worker_id, rows[3 * n], rows[3 * n + 1], rows[3 * n + 2], now)
-            for n, worker_id in enumerate(ids)
-            if b"about" in rows[3 * n]
+            self._worker_info(worker_id, row, score, asked, held, now)
+            for worker_id, row, score, asked, held in each
+            if b"about" in row
         ]
 
     def _worker_info(
-        self, worker_id: str, row: dict[bytes, bytes], score: float | None, asked: list[bytes], now: float
+        self, worker_id: str, row: dict[bytes, bytes], score: float | None, asked: list[bytes], held: int, now: float
     ) -> WorkerInfo:
         about, state = json.loads(row[b"about"]), json.loads(row.get(b"state", b"{}"))
         beat_at = int(row[b"beat"]) / 1000
@@ -83,6 +98,8 @@ class WorkerReads(Reads):
             failed_rate=rates[1],
             asked=[command.decode() for command in asked],
             functions=[_function(entry, list(about["queues"])) for entry in about["functions"]],
+            held=held,
+            dismissed=row.get(b"dismissed") == row[b"beat"],
         )
 
     def functions(self) -> list[FunctionInfo]:
