@@ -237,11 +237,11 @@ function receive(message) {
 function lost(code) {
   socket = null;
   if (paused || ended) return;
-  if (code === 4401) return signInAgain();
   if (!pollTimer) {
     say("reconnecting");
     pollTimer = setInterval(poll, 2000);
   }
+  if (code === 4401) poll(); // its session is over; another tab may have begun a new one, and the answer tells
   const wait = code === 1012 ? 200 + Math.random() * 1800 : Math.max(500, Math.random() * Math.min(15000, 500 * 2 ** ++tries));
   retryTimer = setTimeout(connect, wait);
 }

@@ -33,7 +33,7 @@ shutting_down = threading.Event()
 _GATHER = 0.03  # seconds a burst is gathered
 _PACE = 0.1  # seconds between two rounds at least
 _BEAT = 1.0  # seconds between two looks at the sockets
-_TICK = 5.0  # seconds between two signs of life to the browsers
+_TICK = 5.0  # seconds between two signs of life to the browsers, and between two looks at their sessions
 _LINGER = 5.0  # seconds the hub stays without a page, so that a click from page to page keeps it
 _WATCH = 0.5  # seconds between two looks of the watchdog
 _BLOCKED_MAX = 3.0  # seconds a browser may leave its socket unread
@@ -47,6 +47,7 @@ class Hub:
 
     def __init__(self, engine: Engine, draw: Draw) -> None:
         self._views = engine.views
+        self._accounts = engine.accounts
         self._settings = engine.settings
         self._alarms = engine.alarms
         self._outage = engine.redis_outage
@@ -186,7 +187,15 @@ class Hub:
         self._outage.up()
         if time.monotonic() - self._ticked >= _TICK:
             self._ticked = time.monotonic()
+            self._sign_out(self._everyone())
             self._tick(self._everyone())
+
+    def _sign_out(self, everyone: list[Subscriber]) -> None:
+        """End the pages whose sessions are over: a socket was asked who it is only when it was opened."""
+        over = self._accounts.ended_sessions({page.secret for page in everyone})
+        for page in everyone:
+            if page.secret in over:
+                page.end(signed_out=True)
 
     def _tick(self, everyone: list[Subscriber]) -> None:
         alarms = self._alarms.current() if everyone else self._alarmed

@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 ENDPOINT = "live.ws"
 POLICY, RESTART, TRY_LATER, SIGN_IN = 1008, 1012, 1013, 4401  # close codes; app.js knows them
 
-_WAIT = 0.5  # seconds between two looks at shutdown, input and session
+_WAIT = 0.5  # seconds between two looks at shutdown and input
 _INPUT_MAX, _INPUT_SPAN = 20, 10.0  # messages a browser may send, and in how many seconds
 _SHOWN_MAX, _ID_MAX = 500, 128  # rows a page may show, and characters of an id
 _SEND_BUFFER = 64 * 1024  # bytes; Linux doubles it
@@ -94,7 +94,6 @@ class Slots:
 def init_app(app: Flask) -> None:
     """Add the route, its gate and the hub behind it."""
     app.config.setdefault("YADTQ_SOCKETS", 72)  # gunicorn's 96 threads less 24 for pages
-    app.config.setdefault("YADTQ_RECHECK", 60.0)  # seconds a revoked session may keep its socket
     app.config["SOCK_SERVER_OPTIONS"] = {"ping_interval": 25, "max_message_size": 16_384}
     app.extensions["yadtq-hub"] = Hub(app.extensions["yadtq"], drawer(app))
     app.extensions["yadtq-slots"] = Slots(app.config["YADTQ_SOCKETS"])
@@ -131,7 +130,7 @@ def _slots() -> Slots:
 def _serve(ws: Any) -> None:
     """One socket from handshake to close, in a thread of its own."""
     hub: Hub = current_app.extensions["yadtq-hub"]
-    subscriber = Subscriber(request.args["view"], request.args.get("subject", "")[:_ID_MAX])
+    subscriber = Subscriber(request.args["view"], request.args.get("subject", "")[:_ID_MAX], session["sid"])
     ws.sock = OneAtATime(ws.sock)
     inbox, early = Inbox(subscriber.wake), ws.input_buffer
     ws.input_buffer = inbox
@@ -156,18 +155,12 @@ def _serve(ws: Any) -> None:
 def _converse(ws: Any, subscriber: Subscriber) -> tuple[int, str]:
     """Send what the hub has for it until somebody ends it; how it is to be closed."""
     heard: deque[float] = deque()
-    checked = time.monotonic()
-    recheck = current_app.config["YADTQ_RECHECK"]
     while not (shutting_down.is_set() or subscriber.ended):
         for message in subscriber.take(_WAIT):
             _send(subscriber, lambda text=message: ws.send(text))  # type: ignore[misc]
         if not _listen(ws, subscriber, heard):
             return POLICY, "too many messages"
-        if time.monotonic() - checked > recheck:
-            checked = time.monotonic()
-            if not _still_signed_in():
-                return SIGN_IN, "signed out"
-    return RESTART, "the server restarts"
+    return (SIGN_IN, "signed out") if subscriber.signed_out else (RESTART, "the server restarts")
 
 
 def _send(subscriber: Subscriber, send: Callable[[], None]) -> None:
@@ -199,13 +192,6 @@ def _understand(text: str | bytes, subscriber: Subscriber) -> None:
         return
     hub: Hub = current_app.extensions["yadtq-hub"]
     hub.show(subscriber, ids, again=again)
-
-
-def _still_signed_in() -> bool:
-    try:
-        return engine().accounts.session(session.get("sid", "")) is not None
-    except ResultStoreUnavailable:
-        return True  # asked again in a minute; Redis gone shows nothing new anyway
 
 
 def _sever(ws: Any) -> None:

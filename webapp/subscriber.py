@@ -45,13 +45,15 @@ class News:
 class Subscriber:
     """The hub puts in, the socket's own thread takes out."""
 
-    def __init__(self, view: str, subject: str = "") -> None:
+    def __init__(self, view: str, subject: str = "", secret: str = "") -> None:
         self.view = view
         self.subject = subject  # such as the task's id, on the page of one task
+        self.secret = secret  # of the session it was opened with
         self.shows: frozenset[str] | None = None  # the rows it shows; None until it says so: it may show any
         self.wants_new = True  # whether tasks that it does not show may come in
         self.sending_since: float | None = None  # monotonic, while the socket blocks
         self.ended = False  # the hub serves it no longer: the page is to come again
+        self.signed_out = False  # and will have to sign in first
         self._ready = threading.Condition()
         self._signals: dict[str, str] = {}  # word -> message
         self._rows: dict[str, Row] = {}
@@ -80,9 +82,10 @@ class Subscriber:
             self._signal(word, more)
             self._ready.notify()
 
-    def end(self) -> None:
+    def end(self, *, signed_out: bool = False) -> None:
         """Let the page connect anew."""
         with self._ready:
+            self.signed_out = signed_out
             self.ended = True
             self._ready.notify()
 

@@ -24,6 +24,7 @@ from webapp import live
 from webapp.concern import VIEWS
 from webapp.live import Hub
 from webapp.subscriber import Subscriber
+from yadtq.core.yadtq_accounts import User
 from yadtq.embedded import EmbeddedRedis
 
 LIMITED = "~* +@all -@dangerous +info -@pubsub resetchannels"  # everything that pages need but the channel
@@ -36,7 +37,8 @@ class Page:
     """An open page without a browser: what it was told so far."""
 
     def __init__(self, hub: Hub, view: str, subject: str = "", **where: Any) -> None:
-        self.subscriber = Subscriber(view, subject)
+        secret = hub._accounts.create_session(User("ada", "viewer"), 600)
+        self.subscriber = Subscriber(view, subject, secret)
         self.heard: list[dict[str, Any]] = []
         self.severed = threading.Event()
         self.hub = hub

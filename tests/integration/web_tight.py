@@ -10,5 +10,4 @@ if "YADTQ_WEB_URL" in os.environ:  # under gunicorn, not where a test asks for t
     from webapp import create_app, sockets
 
     app = create_app()
-    app.config["YADTQ_RECHECK"] = 0.3
     app.extensions["yadtq-slots"] = sockets.Slots(LIMIT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from yadtq.core.accounts.base import AccountPart, hashed
@@ -51,6 +52,12 @@ class Sessions(AccountPart):
     def session(self, secret: str) -> Session | None:
         """The session a cookie's secret stands for; None when it is over."""
         return next(iter(self._read([(hashed(secret), secret.rpartition(".")[0])])), None)
+
+    def ended_sessions(self, cookies: Iterable[str]) -> set[str]:
+        """Those of the cookies' secrets whose sessions are over; one round trip for all."""
+        wanted = {hashed(secret): secret for secret in cookies}
+        held = {one.id for one in self._read([(key, secret.rpartition(".")[0]) for key, secret in wanted.items()])}
+        return {secret for key, secret in wanted.items() if key not in held}
 
     def sessions(self, user: str | None = None) -> list[Session]:
         """Those of one user, or all; the newest first."""
