@@ -27,6 +27,8 @@ ROLES = {
     "auth.logout": "viewer",
     "auth.theme": "viewer",
     "metrics.metrics": "viewer",
+    "password.form": "viewer",
+    "password.change": "viewer",
     "failed.index": "viewer",
     "failed.rejected": "viewer",
     "kafka.index": "viewer",
@@ -92,8 +94,8 @@ ROLES = {
     "api.workers": "viewer",
 }
 
-# What even a read-only web lets a person change: nothing but the own sign-ins.
-PERSONAL = frozenset({"sessions.end", "sessions.end_all", "auth.logout", "auth.theme"})
+# What even a read-only web lets a person change: nothing but the own sign-ins, and what they are made with.
+PERSONAL = frozenset({"sessions.end", "sessions.end_all", "password.change", "auth.logout", "auth.theme"})
 
 READ_ONLY = "This dashboard is read-only: it shows everything and changes nothing (YADTQ_READ_ONLY)."
 

@@ -31,7 +31,7 @@ _TRIES_PER_ADDRESS = 60
 _NOBODY = generate_password_hash("nobody has this password", method="scrypt")
 
 _WRONG = "Name or password is wrong."
-_TOO_MANY = "Too many tries: wait 5 minutes, then try again."
+TOO_MANY = "Too many tries: wait 5 minutes, then try again."
 _USED = "This link was used before or has expired: `yadtq up` prints a fresh one when it starts."
 
 
@@ -50,8 +50,8 @@ def login_page() -> ResponseReturnValue:
 def login() -> ResponseReturnValue:
     """Sign in with name and password."""
     name, password = request.form.get("name", ""), request.form.get("password", "")
-    if not _may_try(name):
-        return _page(_TOO_MANY, name=name), 429
+    if not may_try(name):
+        return _page(TOO_MANY, name=name), 429
     user = engine().accounts.user(name)
     right = check_password_hash(user.password_hash if user else _NOBODY, password)
     if user is None or not right:
@@ -63,8 +63,8 @@ def login() -> ResponseReturnValue:
 @pages.post("/login/link")
 def redeem() -> ResponseReturnValue:
     """Sign in with a one-time link."""
-    if not _may_try():  # a token cannot be guessed; this only keeps the noise down
-        return _page(_TOO_MANY), 429
+    if not may_try():  # a token cannot be guessed; this only keeps the noise down
+        return _page(TOO_MANY), 429
     found = engine().accounts.redeem_login_link(request.form.get("token", ""))
     return _start(found, "by link") if found else (_page(_USED), 401)
 
@@ -89,19 +89,25 @@ def theme() -> ResponseReturnValue:
     return response
 
 
-def _may_try(name: str | None = None) -> bool:
+def may_try(name: str | None = None) -> bool:
+    """Whether one more password may be tried from this address, for this name; counts it."""
     allow, address = engine().accounts.allow_attempt, request.remote_addr or "unknown"
     if not allow(f"login:{address}", _TRIES_PER_ADDRESS, _WINDOW):
         return False
     return name is None or allow(f"login:{address}:{name[:128]}", _TRIES_PER_NAME, _WINDOW)
 
 
-def _start(user: User, how: str) -> ResponseReturnValue:
+def start_session(user: User) -> None:
+    """From here on this browser is the user's."""
     session.clear()  # a cookie planted before the sign-in must not survive it
     session.permanent = True
     address, agent = request.remote_addr or "", request.user_agent.string
     session["sid"] = engine().accounts.create_session(user, SESSION_TTL, address, agent)
     g.user, g.role = user.name, user.role
+
+
+def _start(user: User, how: str) -> ResponseReturnValue:
+    start_session(user)
     record("login", user.name, how)
     return redirect(relative_target(request.form.get("next")), 303)
 

@@ -44,6 +44,7 @@ _PLACES = (
     Place("Kafka", "kafka", "k", "kafka.index"),
 )
 _ACCOUNT = (
+    Place("Change password", "lock", "", "password.form"),
     Place("Sessions", "user", "", "sessions.index"),
     Place("API tokens", "lock", "", "tokens.index"),
     Place("Users", "user", "", "users.index"),

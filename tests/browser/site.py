@@ -6,6 +6,8 @@ import os
 import threading
 from pathlib import Path
 
+from werkzeug.security import generate_password_hash
+
 from tests.helpers import eventually
 from tests.integration.web_stack import Stack
 from yadtq.api.yadtq_bulk import BulkJobs
@@ -23,9 +25,11 @@ ALWAYS: dict[str, list[str]] = {
     "submit.form": ["/submit", "/submit?mode=json"],
     "audit.index": ["/audit"],
     "sessions.index": ["/sessions"],
+    "password.form": ["/password"],
     "tokens.index": ["/tokens"],
     "users.index": ["/users"],
 }
+PASSWORD = "correct horse"  # ada's
 ABSENT = ["/no/such/page", "/tasks/no-such-task", "/workers/no-such-worker"]
 
 
@@ -38,8 +42,9 @@ class Site:
         self.ids: dict[TaskStatus, str] = {}
 
     def populate(self) -> None:
-        """A worker, and a task in every state."""
+        """A worker, somebody who may sign in, and a task in every state."""
         os.mkfifo(self._pipe)
+        self._let_in()
         self.stack.start_worker()
         client = self.stack.client
         self.ids = {
@@ -55,6 +60,9 @@ class Site:
         client.cancel(self.ids[TaskStatus.CANCELLED])
         for status, task_id in self.ids.items():
             eventually(lambda task_id=task_id, status=status: client.get_result(task_id).status is status, 40)
+
+    def _let_in(self) -> None:
+        self.stack.accounts.add_user("ada", generate_password_hash(PASSWORD, method="scrypt"), "admin")
 
     def release(self) -> None:
         """Let the task that runs end."""

@@ -7,7 +7,7 @@ from itertools import chain
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.site import ABSENT, ALWAYS, Site
 from tests.helpers import new_settings
@@ -50,8 +50,13 @@ def without_redis(kafka: EmbeddedKafka, own_redis: EmbeddedRedis) -> Iterator[tu
 
 
 def judge(page: Page, address: str) -> list[str]:
-    """What axe-core finds on this page, in each scheme and size."""
+    """What axe-core finds at this address, in each scheme and size."""
     page.goto(address)
+    return judge_as_it_is(page, address)
+
+
+def judge_as_it_is(page: Page, address: str) -> list[str]:
+    """What it finds on the page that is open."""
     page.evaluate(UNFOLD)
     found = []
     for size in SIZES:
@@ -91,6 +96,18 @@ def test_pages_with_everything_on_them(full: Site, browser: Browser) -> None:
 
 def test_pages_that_tell_of_a_mistake(full: Site, browser: Browser) -> None:
     judge_all(full.stack.sign_in(browser, "viewer"), full.stack.url, [*ABSENT, "/submit", "/audit"])
+
+
+def test_forms_that_come_back_with_mistakes(full: Site, browser: Browser) -> None:
+    page = full.stack.sign_in(browser)
+    page.goto(f"{full.stack.url}/password")
+    for label in ("Current password", "New password", "New password, again"):
+        page.get_by_label(label, exact=True).fill(label)
+    page.get_by_role("button", name="Change the password").click()
+    expect(page.get_by_role("alert").get_by_role("link")).to_have_text(["New password, again"])
+    found = judge_as_it_is(page, "/password with a mistake")
+    page.context.close()
+    assert not found, "\n".join(found)
 
 
 def test_pages_while_redis_is_away(without_redis: tuple[Stack, EmbeddedRedis], browser: Browser) -> None:

@@ -111,8 +111,9 @@ def test_what_a_form_sent_comes_back_as_text(web: Web, payload: str) -> None:
     Planted(web.engine.store, payload)
     client = web.signed_in("admin")
     names = ("task", "json", "queue", "delay", "retries", "timeout", "key", "name", "role", "password", "q", "next")
+    names += ("days", "current", "new", "again")
     form = {"csrf_token": web.csrf_token(client), **{name: f"z-{name}:{payload}" for name in names}}
-    for path in ("/submit", "/users", "/tokens", "/bulk", "/users/x", "/tasks/x/retry", "/login"):
+    for path in ("/submit", "/users", "/tokens", "/password", "/bulk", "/users/x", "/tasks/x/retry", "/login"):
         answer = client.post(path, data=form, follow_redirects=True)
         assert answer.status_code < 500, path
         Page(answer.text, path)

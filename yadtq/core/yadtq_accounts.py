@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import secrets
 
-from yadtq.core.accounts.base import ROLES, check_password, check_role, hashed
+from yadtq.core.accounts.base import ROLES, SHORTEST_PASSWORD, check_password, check_role, hashed
 from yadtq.core.accounts.sessions import Session, Sessions
 from yadtq.core.accounts.tokens import ApiToken, Tokens
 from yadtq.core.accounts.users import User, Users
 
-__all__ = ["ROLES", "Accounts", "ApiToken", "Session", "User", "check_password", "check_role"]
+__all__ = ["ROLES", "SHORTEST_PASSWORD", "Accounts", "ApiToken", "Session", "User", "check_password", "check_role"]
 
 
 class Accounts(Users, Sessions, Tokens):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from yadtq.core.accounts.base import AccountPart, check_role, hashed
 from yadtq.core.yadtq_task import check_name
@@ -34,6 +34,13 @@ class Users(AccountPart):
             raise ConfigError(f"there is no user {name[:128]!r}")
         changed = {} if password_hash is None else {"password": password_hash}
         self._write(name, {"role": check_role(role), **changed})
+
+    def change_password(self, user: User, password_hash: str) -> User | None:
+        """The user with another password, whose sessions end; None where it was changed or deleted since it was read."""
+        values = {"password": password_hash, **self._new_version()}
+        if not self._write_as_seen(self._store.key("user:", user.name), "version", user.version, values):
+            return None
+        return replace(user, password_hash=password_hash, version=values["version"])
 
     def delete_user(self, name: str) -> bool:
         """Whether there was such a user; sessions and unused links end with it."""
@@ -85,11 +92,13 @@ class Users(AccountPart):
         return found.decode() if found else ""
 
     def _write(self, name: str, values: dict[str, str]) -> None:
-        changed = {"version": secrets.token_hex(8), "changed": str(self._store.time_ms())}
         pipe = self._client.pipeline(transaction=True)
-        pipe.hset(self._store.key("user:", name), mapping={**values, **changed})
+        pipe.hset(self._store.key("user:", name), mapping={**values, **self._new_version()})
         pipe.sadd(self._store.key("users"), name)
         self._store.guard(pipe.execute)
+
+    def _new_version(self) -> dict[str, str]:
+        return {"version": secrets.token_hex(8), "changed": str(self._store.time_ms())}
 
 
 def _user(name: str, row: dict[bytes, bytes]) -> User | None:
