@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -100,6 +101,7 @@ PERSONAL = frozenset({"sessions.end", "sessions.end_all", "password.change", "au
 READ_ONLY = "This dashboard is read-only: it shows everything and changes nothing (YADTQ_READ_ONLY)."
 
 TOKENS = frozenset({"api", "metrics"})  # blueprints that a bearer token opens
+_NEW_TOKEN = "an admin makes one on the page API tokens, or by `yadtq token add`."  # noqa: S105
 
 _SAFE = ("GET", "HEAD", "OPTIONS")
 
@@ -124,7 +126,7 @@ def relative_target(target: str | None) -> str:
 
 
 def _gate() -> ResponseReturnValue | None:
-    g.user = g.role = None
+    g.user = g.role = g.expired = None
     if request.method not in _SAFE and request.headers.get("Sec-Fetch-Site") == "cross-site":
         abort(403, "This request came from another site; send it from these pages.")
     if request.endpoint in OPEN:
@@ -154,7 +156,9 @@ def _bearer(header: str) -> tuple[str | None, str | None]:
     shared = engine().settings.api_token
     if shared and hmac.compare_digest(token.encode(), shared.encode()):
         return "the token of YADTQ_API_TOKEN", "admin"
-    found = engine().accounts.api_token(token)
+    found = engine().accounts.use_api_token(token)
+    if found is not None and found.expired:
+        g.expired, found = found, None
     return (f"token {found.name}", found.role) if found else (None, None)
 
 
@@ -177,9 +181,10 @@ def _changes(needed: str) -> bool:
 
 def _ask_to_sign_in() -> ResponseReturnValue:
     if request.blueprint in TOKENS:
-        sentence = (
-            "Send `Authorization: Bearer TOKEN`; an admin makes one on the page API tokens, or by `yadtq token add`."
-        )
+        sentence = f"Send `Authorization: Bearer TOKEN`; {_NEW_TOKEN}"
+        if g.expired:
+            expired_at = datetime.fromtimestamp(g.expired.expires_at, timezone.utc)
+            sentence = f"The token {g.expired.name} expired on {expired_at:%Y-%m-%d at %H:%M} UTC; {_NEW_TOKEN}"
         return {"error": sentence}, 401, {"WWW-Authenticate": "Bearer"}
     if request.endpoint == "live.ws":
         abort(401)

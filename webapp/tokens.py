@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, flash, g, redirect, render_template, request, url_for
 
 from webapp.audit import record
 from webapp.engine import engine
 from webapp.errors import sentence
-from yadtq.core.yadtq_accounts import ROLES
+from yadtq.core.yadtq_accounts import LONGEST_DAYS, ROLES, validity
 from yadtq.errors import ConfigError, InvalidName
 
 if TYPE_CHECKING:
@@ -29,11 +29,12 @@ def make() -> ResponseReturnValue:
     """Make a token and show it, this once."""
     name, role = request.form.get("name", "").strip(), request.form.get("role", "")
     try:
-        token = engine().accounts.create_api_token(name, role, g.user)
+        days = _days(request.form.get("days", "").strip())
+        token = engine().accounts.create_api_token(name, role, g.user, days)
     except (ConfigError, InvalidName) as refusal:
-        return _page(sentence(refusal), name, role), 422
-    record("make token", name, role)
-    return _page(made=name, token_value=token)
+        return _page(problem=sentence(refusal), typed=request.form), 422
+    record("make token", name, f"{role}, {validity(days)}")
+    return _page(made=name, token_value=token, validity=validity(days))
 
 
 @pages.post("/tokens/<name>/revoke")
@@ -45,15 +46,14 @@ def revoke(name: str) -> ResponseReturnValue:
     return redirect(url_for("tokens.index"), 303)
 
 
-def _page(problem: str = "", name: str = "", role: str = "viewer", made: str = "", token_value: str = "") -> str:
+def _days(text: str) -> int | None:
+    """As typed; nothing is for ever."""
+    try:
+        return int(text) if text else None
+    except ValueError:
+        raise ConfigError(f"“{text[:40]}” is not a whole number of days") from None
+
+
+def _page(**shown: Any) -> str:
     found = engine().accounts.api_tokens()
-    return render_template(
-        "tokens.html",
-        tokens=found,
-        roles=ROLES,
-        problem=problem,
-        name=name,
-        chosen=role,
-        made=made,
-        token_value=token_value,
-    )
+    return render_template("tokens.html", tokens=found, roles=ROLES, longest=LONGEST_DAYS, **{"typed": {}, **shown})

@@ -11,6 +11,7 @@ from werkzeug.security import generate_password_hash
 from tests.helpers import eventually
 from tests.integration.web_stack import Stack
 from yadtq.api.yadtq_bulk import BulkJobs
+from yadtq.core.accounts.base import hashed
 from yadtq.core.yadtq_task import TaskStatus
 
 # By endpoint, each page that needs no task, no worker and no failure to exist.
@@ -42,7 +43,7 @@ class Site:
         self.ids: dict[TaskStatus, str] = {}
 
     def populate(self) -> None:
-        """A worker, somebody who may sign in, and a task in every state."""
+        """A worker, people and programs who may come in, and a task in every state."""
         os.mkfifo(self._pipe)
         self._let_in()
         self.stack.start_worker()
@@ -62,7 +63,12 @@ class Site:
             eventually(lambda task_id=task_id, status=status: client.get_result(task_id).status is status, 40)
 
     def _let_in(self) -> None:
-        self.stack.accounts.add_user("ada", generate_password_hash(PASSWORD, method="scrypt"), "admin")
+        accounts, redis = self.stack.accounts, self.stack.store.client
+        accounts.add_user("ada", generate_password_hash(PASSWORD, method="scrypt"), "admin")
+        accounts.create_api_token("for-ever", "viewer")
+        accounts.use_api_token(accounts.create_api_token("for-a-month", "operator", "ada", days=30))
+        expired = accounts.create_api_token("expired", "admin", "ada", days=1)
+        redis.hset(self.stack.store.key("token:", hashed(expired)), "expires", 1000)
 
     def release(self) -> None:
         """Let the task that runs end."""

@@ -106,6 +106,11 @@ def test_forms_that_come_back_with_mistakes(full: Site, browser: Browser) -> Non
     page.get_by_role("button", name="Change the password").click()
     expect(page.get_by_role("alert").get_by_role("link")).to_have_text(["New password, again"])
     found = judge_as_it_is(page, "/password with a mistake")
+    page.goto(f"{full.stack.url}/tokens")
+    page.get_by_label("Name", exact=True).fill("for-ever")
+    page.get_by_role("button", name="Make the token").click()
+    expect(page.get_by_role("alert")).to_contain_text("There is a token named for-ever already")
+    found += judge_as_it_is(page, "/tokens with a mistake")
     page.context.close()
     assert not found, "\n".join(found)
 

@@ -12,6 +12,7 @@ from werkzeug.security import check_password_hash
 
 from yadtq import create_yadtq
 from yadtq.cli import main
+from yadtq.core.accounts.base import hashed
 from yadtq.core.yadtq_accounts import Accounts
 from yadtq.core.yadtq_result_db import ResultStore
 from yadtq.core.yadtq_views import Views
@@ -94,7 +95,7 @@ def test_users_are_listed_signed_out_and_deleted(run: Run, accounts: Accounts) -
 
 def test_a_token_is_printed_once_and_revoked(run: Run, accounts: Accounts, store: ResultStore) -> None:
     token = run("token", "add", "grafana", "--role", "viewer").output.strip()
-    known = accounts.api_token(token)
+    known = accounts.use_api_token(token)
     listed = run("token", "list").output
     taken = run("token", "add", "grafana", "--role", "admin")
     revoked, again = run("token", "revoke", "grafana"), run("token", "revoke", "grafana")
@@ -105,7 +106,30 @@ def test_a_token_is_printed_once_and_revoked(run: Run, accounts: Accounts, store
     assert token not in listed
     assert "there is a token named grafana already" in taken.output
     assert revoked.exit_code == 0
-    assert accounts.api_token(token) is None
+    assert accounts.use_api_token(token) is None
     assert "there is no token 'grafana'" in again.output
     actions = [(entry.user, entry.action) for entry in Views(store).audit().items]
     assert actions == [("command line", "revoke token"), ("command line", "make token")]
+
+
+def test_a_token_expires_where_days_are_given(run: Run, accounts: Accounts, store: ResultStore) -> None:
+    run("token", "add", "grafana", "--role", "viewer")
+    nightly = run("token", "add", "nightly", "--role", "viewer", "--days", "30").output.strip()
+    refused = run("token", "add", "other", "--role", "viewer", "--days", "0")
+    accounts.use_api_token(nightly)
+    listed = run("token", "list").output
+    [grafana, known] = json.loads(run("token", "list", "--json").output)["tokens"]
+    store.client.hset(store.key("token:", hashed(nightly)), "expires", store.time_ms() - 1)
+
+    assert (grafana["expires_at"], grafana["used_at"], grafana["expired"]) == (None, None, False)
+    assert known["expires_at"] - known["created_at"] == 30 * 86_400
+    assert known["used_at"] >= known["created_at"] - 1
+    assert refused.exit_code == 2
+    assert "valid for 1 to 3650 days, not 0; without a number of days it never expires" in refused.output
+    assert "never" in listed
+    assert "(expired)" not in listed
+    assert "(expired)" in run("token", "list").output
+    assert [entry.detail for entry in Views(store).audit().items] == [
+        "viewer, expires in 30 days",
+        "viewer, never expires",
+    ]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 from werkzeug.security import generate_password_hash
 
 from tests.integration.web_client import Web
+from yadtq.core.accounts.base import hashed
 from yadtq.embedded import EmbeddedRedis
 
 PASSWORD = "correct horse"
@@ -204,6 +206,108 @@ def test_a_token_is_shown_once_works_and_is_revoked(web: Web, admin: FlaskClient
     assert kept_tokens == 1
     assert web.stranger().get("/api/v1/stats", headers=header).status_code == 401
     assert web.accounts.api_tokens() == []
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+def moved(web: Web, token: str, field: str, seconds: float) -> None:
+    """Put one of the token's times so far from now."""
+    key = web.engine.store.key("token:", hashed(token))
+    web.engine.store.client.hset(key, field, web.engine.store.time_ms() + round(seconds * 1000))
+
+
+def test_a_token_may_expire_or_never_and_says_which(web: Web, admin: FlaskClient) -> None:
+    for_ever = send(web, admin, "/tokens", name="for-ever", role="viewer", days="")
+    for_a_day = send(web, admin, "/tokens", name="for-a-day", role="viewer", days="1")
+    known = {one.name: one for one in web.accounts.api_tokens()}
+
+    assert "It never expires." in for_ever
+    assert "It expires in 1 day." in for_a_day
+    assert (known["for-ever"].expires_at, known["for-ever"].expired) == (None, False)
+    assert known["for-a-day"].expires_at == known["for-a-day"].created_at + 86_400
+    assert re.search(r'data-l="Expires">never<', for_a_day)
+    assert "data-age>in 23 h<" in for_a_day
+    assert [one.detail for one in web.engine.views.audit(limit=2).items] == [
+        "viewer, expires in 1 day",
+        "viewer, never expires",
+    ]
+
+
+@pytest.mark.parametrize("days", ["0", "-1", "3651", "soon", "1.5"])
+def test_days_that_cannot_be_make_no_token(web: Web, admin: FlaskClient, days: str) -> None:
+    page = send(web, admin, "/tokens", name="bot", role="operator", days=days)
+
+    assert "is not a whole number of days" in page or "valid for 1 to 3650 days" in page
+    assert 'value="bot"' in page
+    assert "<option selected>operator</option>" in page
+    assert web.accounts.api_tokens() == []
+
+
+def test_an_expired_token_is_refused_with_the_reason_and_shown_as_such(web: Web, admin: FlaskClient) -> None:
+    token = web.accounts.create_api_token("nightly", "admin", days=1)
+    before = web.stranger().get("/api/v1/stats", headers=bearer(token)).status_code
+    moved(web, token, "expires", -1)
+    used_at = web.accounts.api_tokens()[0].used_at
+    moved(web, token, "used", -3600)
+    answers = [web.stranger().get(path, headers=bearer(token)) for path in ("/api/v1/stats", "/metrics")]
+
+    assert before == 200
+    assert used_at is not None
+    for answer in answers:
+        assert answer.status_code == 401
+        assert answer.headers["WWW-Authenticate"] == "Bearer"
+        assert re.match(r"The token nightly expired on \d{4}-\d\d-\d\d at \d\d:\d\d UTC; ", answer.get_json()["error"])
+    assert "Expired</span>" in admin.get("/tokens").text
+    assert (web.accounts.api_tokens()[0].used_at or 0) < used_at - 3000  # a refused use is none
+
+
+def test_the_last_use_of_a_token_is_noted_at_most_once_a_minute(web: Web, admin: FlaskClient) -> None:
+    token = web.accounts.create_api_token("grafana", "viewer")
+
+    def used() -> float | None:
+        web.stranger().get("/api/v1/stats", headers=bearer(token))
+        return web.accounts.api_tokens()[0].used_at
+
+    fresh = admin.get("/tokens").text
+    first = used()
+    assert first is not None
+    moved(web, token, "used", -30)
+    within = web.accounts.api_tokens()[0].used_at
+    again = used()
+    moved(web, token, "used", -61)
+    later = used()
+
+    assert "not yet" in fresh
+    assert "not yet" not in admin.get("/tokens").text
+    assert again == within
+    assert later is not None
+    assert later >= first
+
+
+def test_a_use_that_meets_a_revocation_leaves_nothing(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The token was good when it was looked at; before its use was noted it was revoked."""
+    accounts, token = web.accounts, web.accounts.create_api_token("bot", "viewer")
+    note = accounts._note_use
+
+    def overtaken(*arguments: Any) -> None:
+        accounts.revoke_api_token("bot")
+        note(*arguments)
+
+    monkeypatch.setattr(accounts, "_note_use", overtaken)
+    web.stranger().get("/api/v1/stats", headers=bearer(token))
+
+    assert list(web.engine.store.client.scan_iter(f"{web.settings['redis_prefix']}token:*")) == []
+
+
+def test_a_use_that_cannot_be_noted_is_no_reason_to_refuse(own_redis: EmbeddedRedis) -> None:
+    with Web(own_redis.url) as web:
+        token = web.accounts.create_api_token("prometheus", "viewer")
+        web.engine.store.client.config_set("maxmemory", "1")  # full
+
+        assert web.stranger().get("/metrics", headers=bearer(token)).status_code == 200
+        assert web.accounts.api_tokens()[0].used_at is None
 
 
 def test_the_audit_page_lists_changes_in_pages_with_links(web: Web, admin: FlaskClient) -> None:

@@ -24,7 +24,7 @@ _ABOUT = (
 _PLACE = re.compile(r"<(\w+)>")
 _REFUSALS = {
     400: "A parameter or field cannot be used.",
-    401: "No token, or one that is not known.",
+    401: "No token, one that is not known, or one that has expired.",
     403: "The token's role does not cover it, or the web is read-only.",
     404: "There is no such thing, or it has passed its time to live.",
     409: "Its state does not allow it.",

@@ -9,10 +9,21 @@ import secrets
 
 from yadtq.core.accounts.base import ROLES, SHORTEST_PASSWORD, check_password, check_role, hashed
 from yadtq.core.accounts.sessions import Session, Sessions
-from yadtq.core.accounts.tokens import ApiToken, Tokens
+from yadtq.core.accounts.tokens import LONGEST_DAYS, ApiToken, Tokens, validity
 from yadtq.core.accounts.users import User, Users
 
-__all__ = ["ROLES", "SHORTEST_PASSWORD", "Accounts", "ApiToken", "Session", "User", "check_password", "check_role"]
+__all__ = [
+    "LONGEST_DAYS",
+    "ROLES",
+    "SHORTEST_PASSWORD",
+    "Accounts",
+    "ApiToken",
+    "Session",
+    "User",
+    "check_password",
+    "check_role",
+    "validity",
+]
 
 
 class Accounts(Users, Sessions, Tokens):
