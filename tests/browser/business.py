@@ -14,9 +14,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from kafka import KafkaProducer
+from werkzeug.security import generate_password_hash
 
 from tests.helpers import eventually
 from tests.integration.web_stack import ROOT, Stack
+from yadtq.core.accounts.base import hashed
 from yadtq.core.yadtq_task import TaskStatus
 from yadtq.core.yadtq_views import record_action
 from yadtq.embedded import EmbeddedKafka, EmbeddedRedis
@@ -77,6 +79,26 @@ class Shop(Stack):
         trouble = (b"rejected", b"fenced", b"rebuilt")  # that is of this minute alone
         sums = {name.decode(): int(count) for name, count in row.items() if name not in trouble}
         return (start, sums) if sums else None
+
+    def give_access(self) -> None:
+        """Two people, one of them signed in from elsewhere, and programs, of which one had its time."""
+        accounts, now = self.accounts, self.store.time_ms()
+        for name, role in (("ada", "admin"), ("max", "operator")):
+            accounts.add_user(name, generate_password_hash("correct horse", method="scrypt"), role)
+        max_ = accounts.user("max")
+        assert max_ is not None
+        accounts.create_session(max_, 6 * 86_400, "192.0.2.40", "Firefox/145.0 (Windows NT 10.0)")
+        for name, role, days, used in (
+            ("prometheus", "viewer", None, -20),
+            ("deploy", "operator", 90, -5 * 3600),
+            ("newsletter", "operator", 30, None),
+            ("audit-2025", "admin", 30, -9 * 86_400),
+        ):
+            key = self.store.key("token:", hashed(accounts.create_api_token(name, role, "ada", days)))
+            if used is not None:
+                self.store.client.hset(key, "used", now + used * 1000)
+            if name == "audit-2025":
+                self.store.client.hset(key, mapping={"created": now - 38 * 86_400_000, "expires": now - 8 * 86_400_000})
 
     def staff_at_work(self) -> None:
         """Two people mend what they can."""

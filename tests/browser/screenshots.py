@@ -1,4 +1,4 @@
-"""Pictures of every page for the docs: ``python -m tests.browser.screenshots docs/screenshots``.
+"""Pictures of every page for the docs: ``python -m tests.browser.screenshots docs/screenshots``, or of the pages named after it.
 
 A real Kafka, Redis, web and workers serve an imaginary shop for a few minutes; then every page is taken light and
 dark, at 1360 px and on a phone of 390 px.
@@ -52,6 +52,9 @@ def pages_of(shop: Shop) -> dict[str, str]:
         "functions": "/submit",
         "submit": "/submit?task=media.resize_image",
         "audit": "/audit",
+        "tokens": "/tokens",
+        "sessions": "/sessions",
+        "password": "/password",
         "not-found": "/tasks/7f3a9c1f",
     }
 
@@ -60,10 +63,11 @@ def shoot_all(browser: Browser, folder: Path, shop: Shop, wanted: Collection[str
     """Every page, or those that are wanted, in every form."""
     folder.mkdir(parents=True, exist_ok=True)
     for form, context in FORMS.items():
-        stranger = browser.new_context(**context).new_page()
-        stranger.goto(f"{shop.url}/login")
-        shoot(stranger, folder / f"login-{form}.webp")
-        stranger.context.close()
+        if not wanted or "login" in wanted:
+            stranger = browser.new_context(**context).new_page()
+            stranger.goto(f"{shop.url}/login")
+            shoot(stranger, folder / f"login-{form}.webp")
+            stranger.context.close()
         page = shop.sign_in(browser, **context)
         for name, path in pages_of(shop).items():
             if not wanted or name in wanted:
@@ -91,14 +95,15 @@ def with_browser(work: Callable[[Browser], None]) -> None:
         browser.close()
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, *wanted: str) -> None:
     """Open the shop, let it trade for a while, take the pictures."""
     with open_shop() as shop:
         time.sleep(WARM_UP)
         shop.remember_an_hour()
+        shop.give_access()
         shop.staff_at_work()
-        with_browser(lambda browser: shoot_all(browser, folder, shop))
+        with_browser(lambda browser: shoot_all(browser, folder, shop, wanted))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *sys.argv[2:])
