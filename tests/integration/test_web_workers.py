@@ -11,9 +11,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from tests.helpers import Gate, House, eventually, new_settings
 from tests.integration.web_client import Web
+from yadtq.commands.show import show_workers
 from yadtq.core.yadtq_result_db import ClaimItem, NewTask
 from yadtq.embedded import EmbeddedKafka, EmbeddedRedis
 
@@ -111,6 +113,48 @@ def test_offline_workers_stand_apart_and_one_that_fell_silent_is_told_of(web: We
         ("silent", "Offline"),
     ]
     assert "w1/pause" not in page  # nobody would hear
+
+
+def test_the_page_of_a_dead_worker_tells_what_was_and_counts_nothing(web: Web) -> None:
+    topic = web.engine.topic_of("media")
+    beat(web, "w1", "media-1", running=["t1"], ran=[240.0], cpu=0.04, rss=432_013_312, partitions={topic: [3]})
+    running(web, "w1", "t1", {"attempt": 1, "progress": [1.0, 5, 20, ""], "said": 0, "lines": []})
+    silence(web, "w1", 18_005)
+    web.engine.store.client.hset(web.engine.store.key("t:", "t1"), mapping={"part": 9, "offset": 77_123})
+
+    page = web.signed_in("operator").get("/workers/w1").text
+
+    said = text_of(page)
+    for words in ("Last seen 5 h", "The figures are those of its last heartbeat", "– / 4 ran 1 then", "– 4 % then"):
+        assert words in said, words
+    for words in (
+        "412 MiB then",
+        "18,204 since its start",
+        "Had run for",
+        "resize t1",
+        "4 min 00 s",
+        "others have them now",
+    ):
+        assert words in said, words
+    assert "data-since" not in page.partition("<main")[2]
+    assert 'class="slots"' not in page
+    assert "77,123" not in said  # where its next run's record lies
+    assert "<progress" not in page
+
+
+def test_without_a_worker_no_figure_is_made_up(web: Web) -> None:
+    said = text_of(web.signed_in("viewer").get("/workers").text)
+    assert "of them failed" not in said
+    assert "not told by their systems" not in said
+
+
+def test_the_command_line_tells_what_a_dead_worker_ran_as_past(web: Web, redis_server: EmbeddedRedis) -> None:
+    beat(web, "w1", "dead-1", running=["t1", "t2"], ran=[1.0, 1.0])
+    beat(web, "w2", "alive-1", running=["t3"], ran=[1.0])
+    silence(web, "w1", 60)
+    environment = {"YADTQ_REDIS_PREFIX": web.engine.store.prefix, "COLUMNS": "200"}
+    printed = CliRunner().invoke(show_workers, ["--redis", redis_server.url], env=environment).output
+    assert re.findall(r"(\w+)-1 .* ago\s+(.*?)\s{2,}", printed) == [("alive", "1"), ("dead", "– (2 then)")]
 
 
 def test_a_worker_is_found_by_its_name_host_or_queue(web: Web) -> None:

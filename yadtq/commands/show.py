@@ -82,7 +82,7 @@ def show_workers(servers: Servers, as_json: bool) -> None:
             output.plain(worker.name),
             _worker_status(worker),
             f"{output.span(worker.age)} ago",
-            str(len(worker.running)),
+            str(len(worker.running)) if worker.online else f"– ({len(worker.running)} then)",
             f"{worker.concurrency} ({worker.stuck} hung)" if worker.stuck else str(worker.concurrency),
             str(worker.done),
             str(worker.failed),
