@@ -5,6 +5,8 @@ import { $, $$, write } from "./dom.js";
 const root = document.documentElement;
 root.dataset.js = "";
 
+$(".tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" }); // on a phone it may lie outside
+
 function remember(name, value) {
   document.cookie = `${name}=${value}; path=/; max-age=31536000; samesite=lax`;
 }

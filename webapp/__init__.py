@@ -29,6 +29,7 @@ from webapp import (
     shelf,
     sockets,
     spans,
+    starting,
     submit,
     tasks,
     tokens,
@@ -73,6 +74,7 @@ def _wire(app: Flask, engine: Engine) -> None:
     app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True}
     app.jinja_env.globals["alarms"] = engine.alarms.current
     display.init_app(app)
+    starting.init_app(app)
     jsontree.init_app(app)
     spans.init_app(app)
     menu.init_app(app)

@@ -62,5 +62,6 @@ def joined(names: Iterable[str]) -> str:
 
 
 def as_sentence(text: str) -> str:
-    """With a capital letter and a full stop."""
-    return text[:1].upper() + text[1:].rstrip(".") + "."
+    """With a capital letter and a full stop, where it is no question."""
+    text = text[:1].upper() + text[1:].rstrip(".")
+    return text if text.endswith("?") else f"{text}."

@@ -33,10 +33,11 @@ def announce(
     queues: tuple[str, ...] = ("default",),
     slots: int = 1,
     holds: str = "",
+    target: str = "",
     **state: Any,
 ) -> None:
     """A worker's beat that says all a page shows of it; ``holds`` are the tasks it claimed, each of one letter."""
-    about = About(name, "here", "0", queues=queues, concurrency=slots, pool="thread", functions=[])
+    about = About(name, "here", "0", queues=queues, concurrency=slots, pool="thread", functions=[], target=target)
     world.beat(inc, json.dumps(asdict(about)), json.dumps(state), [token(inc, task_id) for task_id in holds])
 
 

@@ -77,7 +77,7 @@ def test_charts_and_figures_are_those_of_tasks_that_workers_ran(
             assert f'<span class="vh">{word}: </span><span class="val">{count}' in page
         assert "Nothing needs attention" in attention(page)
     assert "No worker takes from the queue orphans." in attention(with_orphans)
-    assert "yadtq worker workercode -Q orphans" in attention(with_orphans)
+    assert "yadtq worker MODULE -Q orphans" in attention(with_orphans)
     assert "q=queue:orphans&amp;status=queued" in attention(with_orphans)
 
 
@@ -89,7 +89,7 @@ def test_an_empty_house_says_what_to_start(web: Web, world: World) -> None:
 
     assert "No worker is online." in attention(page)
     assert "One waiting task stays where it is." in attention(page)
-    assert "<code>yadtq worker workercode</code>" in attention(page)
+    assert "<code>yadtq worker MODULE</code>" in attention(page)
     assert "No task has failed" in page
 
 
@@ -149,7 +149,7 @@ def test_a_queue_that_waits_long_for_busy_slots_backs_up(web: Web, world: World)
 
     early = operator.get("/").text
     world.pass_time(70_000)
-    announce(world, "x", "box-x", slots=2, holds="ab")
+    announce(world, "x", "box-x", slots=2, holds="ab", target="shop.tasks")
     full = operator.get("/").text
     announce(world, "y", "box-y", slots=8)
     one_sided = operator.get("/").text
@@ -157,7 +157,7 @@ def test_a_queue_that_waits_long_for_busy_slots_backs_up(web: Web, world: World)
 
     assert "backs up" not in says(early)
     assert "default backs up. All 2 slots of its workers are busy; 2 tasks wait, the oldest for 1 min 1" in says(full)
-    assert "yadtq worker workercode -Q default" in attention(full)
+    assert "yadtq worker shop.tasks -Q default" in attention(full)
     assert "default backs up behind box-x. All 2 slots there are busy, 8 are free elsewhere;" in says(one_sided)
     assert "Asked; the worker hears of it" in answer.text
     assert web.engine.views.worker("x").asked == ["pause"]

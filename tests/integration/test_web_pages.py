@@ -95,7 +95,7 @@ def test_lists_say_what_to_do_when_they_are_empty(web: Web) -> None:
 
     assert "No task yet" in client.get("/tasks").text
     assert "No task is failed now" in client.get("/tasks?status=failed").text
-    assert "<code>yadtq worker workercode</code>" in client.get("/workers").text
+    assert "<code>yadtq worker MODULE</code>" in client.get("/workers").text
     assert "No worker is online." in client.get("/").text
 
 

@@ -160,8 +160,8 @@ def test_without_a_worker_the_page_says_how_to_start_one_and_takes_json(web: Web
     sent = client.post("/submit", data={**data, "json": '{"args": [1], "kwargs": {"b": [2]}}'})
 
     assert "No worker is online, so no function is known." in empty
-    assert "<code>yadtq worker workercode</code>" in empty
-    assert 'data-copy="yadtq worker workercode"' in empty
+    assert "<code>yadtq worker MODULE</code>" in empty
+    assert 'data-copy="yadtq worker MODULE"' in empty
     assert "This is not JSON" in broken.text
     assert nameless.status_code == 422
     task_id = sent.location.split("/")[2]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from flask import url_for
 
 from webapp.attention.concern import Concern, Cure
+from webapp.starting import start_command
 from webapp.wording import duration, joined, number
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def missing(workers: Sequence[WorkerInfo], queues: Sequence[QueueInfo]) -> Itera
             "offline",
             "No worker is online.",
             f"{text if waiting else 'Tasks would wait.'} Start one with",
-            command="yadtq worker workercode",
+            command=start_command(workers),
         )
         return
     at_work = {worker.name for worker in workers if worker.online}
@@ -75,7 +76,7 @@ def unserved(workers: Sequence[WorkerInfo], queues: Sequence[QueueInfo]) -> Iter
                 f"No worker takes from the queue {queue.name}.",
                 f"{_waiting(queue.queued, queue.oldest_wait)}. Start one with",
                 url_for("tasks.index", q=f"queue:{queue.name}", status="queued", order="oldest"),
-                command=f"yadtq worker workercode -Q {queue.name}",
+                command=start_command(workers, queue.name),
             )
 
 
@@ -127,7 +128,7 @@ def _all_busy(queue: QueueInfo, full: Sequence[WorkerInfo]) -> Concern:
         f"{busy}; {_waiting(queue.queued, queue.oldest_wait)}. See what runs, or start another worker with",
         _running_in(queue),
         "What runs",
-        command=f"yadtq worker workercode -Q {queue.name}",
+        command=start_command(full, queue.name),
     )
 
 

@@ -54,6 +54,7 @@ class TaskWorker:
         task_handlers: functions by name, or functions marked with ``@task``.
         pool: "thread", or "process" for child processes, each with one task at a time.
         concurrency, queues, name, grace: instead of the settings of the same names.
+        target: ``MODULE[:NAME]`` with which `yadtq worker` starts another one like it; the dashboard says so.
 
     Raises:
         ConfigError, InvalidName: nothing to run, a name that cannot be used, or a function that a child cannot load.
@@ -70,6 +71,7 @@ class TaskWorker:
         name: str | None = None,
         grace: float | None = None,
         pool: str | None = None,
+        target: str = "",
     ) -> None:
         settings = result_store.settings
         self._broker = broker
@@ -97,6 +99,7 @@ class TaskWorker:
             slots,
             kind,
             [describe_function(function) for function in functions.values()],
+            target,
         )
         self._pool = self._make_pool(kind, slots, functions)
         self._wire(about)

@@ -48,7 +48,7 @@ def worker(
     settings = servers.settings(**chosen)
     log_to_stderr("DEBUG" if verbose else settings.log_level)
     if processes == 1:
-        _run(servers, _load(target, verbose=verbose), chosen)
+        _run(servers, target, _load(target, verbose=verbose), chosen)
         return
     arguments = [target, *(["-v"] if verbose else [])]
     for option, value in chosen.items():
@@ -69,9 +69,9 @@ def _load(target: str, *, verbose: bool) -> Handlers:
         raise
 
 
-def _run(servers: Servers, handlers: Handlers, chosen: dict[str, Any]) -> None:
+def _run(servers: Servers, target: str, handlers: Handlers, chosen: dict[str, Any]) -> None:
     broker, store = create_yadtq(**servers.explicit, **chosen)
-    TaskWorker(broker, store, task_handlers=handlers).run()
+    TaskWorker(broker, store, task_handlers=handlers, target=target).run()
 
 
 def _keep_alive(children: list[Child], grace: float) -> None:

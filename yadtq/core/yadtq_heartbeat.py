@@ -35,6 +35,7 @@ class About:
     concurrency: int
     pool: str
     functions: list[dict[str, Any]]
+    target: str = ""  # what `yadtq worker` was given
     pid: int = field(default_factory=os.getpid)
     started: float = field(default_factory=time.time)
 

@@ -160,6 +160,7 @@ class WorkerInfo:
     done_rate: float = 0.0  # tasks a minute, over the last minute
     failed_rate: float = 0.0
     functions: list[FunctionInfo] = field(default_factory=list)
+    target: str = ""  # the MODULE[:NAME] that `yadtq worker` was given; '' where it was started otherwise
     held: int = 0  # tasks it has claimed and that have not ended, by Redis' word just now; those beyond its slots have not begun
     dismissed: bool = False  # a person has seen that it is offline
 

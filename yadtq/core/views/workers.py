@@ -84,6 +84,7 @@ class WorkerReads(Reads):
             done=state.get("done", 0),
             failed=state.get("failed", 0),
             pool=about.get("pool", "thread"),
+            target=about.get("target", ""),
             kafka_trouble=state.get("kafka", ""),
             clock_skew=state["clock"] - beat_at if "clock" in state else 0.0,
             stuck=state.get("stuck", 0),
