@@ -43,6 +43,24 @@ class Row:
     owner: WorkerInfo | None
     head: Head | None
     held: bool
+    stands: float | None  # since when, where it does, without a task at its head that tells why
+    moves: bool
+
+    @property
+    def why(self) -> str:
+        """What keeps its owner from going on, as far as that can be told."""
+        if self.owner is None or (self.owner.claims and self.owner.busy < self.owner.concurrency):
+            return ""
+        if self.owner.paused:
+            return f"{self.owner.name} is paused"
+        if self.owner.stopping:
+            return f"{self.owner.name} is stopping"
+        slots = self.owner.concurrency
+        return (
+            f"the only slot of {self.owner.name} is busy"
+            if slots == 1
+            else f"all {slots} slots of {self.owner.name} are busy"
+        )
 
 
 @dataclass(frozen=True)
@@ -132,6 +150,7 @@ def _topics(
     """Every topic by name; without Kafka's word those that workers read."""
     queue_of = {engine().topic_of(queue.name): queue.name for queue in queues}
     known = {(one.topic, one.number): one for one in now.survey.partitions} if now else {}
+    standing = now.standing(engine().kafka.stands_after) if now else {}
     history = [*engine().views.lags(), *([lags_by_topic(now.survey)] if now else [])]
     places: dict[str, list[int]] = {}
     for topic, number in sorted(known or owned):
@@ -149,6 +168,8 @@ def _topics(
                 owned.get((name, number)),
                 now.heads.get((name, number)) if now else None,
                 (name, number) in held,
+                standing.get((name, number)) if (name, number) in owned else None,
+                bool(now and (name, number) in now.progress and now.progress[name, number].moved),
             )
             for number in numbers
         ]

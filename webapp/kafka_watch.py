@@ -28,6 +28,9 @@ log = logging.getLogger(__name__)
 Place = tuple[str, int]  # topic and partition
 
 HELD_AFTER = 30.0  # seconds a task runs at the head of a partition before that counts as held back
+STANDS_AFTER = (
+    10.0  # seconds without a commit, which follow a task's end by 2, before a partition is said to stand still
+)
 _REJECTED = 50  # records shown
 _READ_FOR = 1.2  # seconds
 
@@ -46,16 +49,31 @@ class Head:
 
 
 @dataclass(frozen=True)
+class Progress:
+    """How a partition with lag has got on since this process first saw it lag."""
+
+    head: int  # the first offset that is still needed
+    since: float  # it has been that one at least so long, seconds since the epoch
+    moved: bool  # it was another one before
+
+
+@dataclass(frozen=True)
 class KafkaNow:
-    """A survey, and what runs at the heads of the partitions with lag."""
+    """A survey, what runs at the heads of the partitions with lag, and whether these move."""
 
     survey: KafkaSurvey
     heads: dict[Place, Head]
+    progress: dict[Place, Progress]
 
     def held(self, after: float) -> list[Head]:
         """Those that hold their partition back, the longest first."""
         found = [head for head in self.heads.values() if head.behind and head.age() > after]
         return sorted(found, key=Head.age, reverse=True)
+
+    def standing(self, after: float) -> dict[Place, float]:
+        """Those that stand still though no task runs at their head, and since when."""
+        waiting = {place: one.since for place, one in self.progress.items() if place not in self.heads}
+        return {place: since for place, since in waiting.items() if time.time() - since > after}
 
 
 @dataclass(frozen=True)
@@ -81,8 +99,10 @@ class KafkaWatch:
     def __init__(self, broker: Broker, store: ResultStore, views: Views) -> None:
         self._broker, self._store, self._views = broker, store, views
         self.held_after = HELD_AFTER * store.settings.time_scale
+        self.stands_after = STANDS_AFTER * store.settings.time_scale
         self.now: Latest[KafkaNow] = Latest("kafka", self._look)
         self.rejected: Latest[Rejected] = Latest("rejected", lambda: broker.rejected(_REJECTED, _READ_FOR))
+        self._progress: dict[Place, Progress] = {}  # as of the last look; only the looking thread writes it
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
@@ -127,7 +147,8 @@ class KafkaWatch:
             place = (self._broker.topic_of(task.queue), task.partition)
             if place in heads and heads[place].head == task.offset:
                 found[place] = Head(task, place, heads[place].lag - 1)
-        return KafkaNow(survey, found)
+        self._progress = followed(self._progress, survey)
+        return KafkaNow(survey, found, self._progress)
 
     def _note_minutes(self) -> None:
         while not self._ended.is_set():
@@ -142,6 +163,19 @@ class KafkaWatch:
         glance = self.now.get(fresh=5, wait=20)
         if glance.value is not None and glance.age < 30:
             note_lags(self._store, lags_by_topic(glance.value.survey))
+
+
+def followed(before: Mapping[Place, Progress], survey: KafkaSurvey) -> dict[Place, Progress]:
+    """The progress of what lags now, by that of an earlier look."""
+    found = {}
+    for one in survey.partitions:
+        place = (one.topic, one.number)
+        old = before.get(place)
+        if one.lag and (old is None or old.head != one.head):
+            found[place] = Progress(one.head, survey.at, moved=old is not None)
+        elif one.lag and old is not None:
+            found[place] = old
+    return found
 
 
 def lags_by_topic(survey: KafkaSurvey) -> dict[str, list[int]]:

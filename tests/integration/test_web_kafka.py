@@ -14,8 +14,9 @@ import pytest
 
 from tests.helpers import Gate, House, eventually, new_settings
 from tests.integration.web_client import Web, find_csrf_token
+from webapp.kafka_watch import Progress, followed
 from webapp.latest import Latest
-from yadtq.core.yadtq_survey import PartitionState
+from yadtq.core.yadtq_survey import KafkaSurvey, PartitionState
 from yadtq.embedded import EmbeddedKafka, EmbeddedRedis
 from yadtq.errors import BrokerUnavailable
 
@@ -75,6 +76,48 @@ def test_a_held_back_partition_names_its_task_and_goes_on_without_it_when_asked(
     assert "No partition is held back" in held_view
     assert still == "processing"
     assert (entry.action, entry.target) == ("detach", held)
+
+
+def test_a_partition_that_stands_still_says_so_and_why(settings: dict[str, Any]) -> None:
+    gate = Gate()
+    with Web(**settings) as web, House(settings) as house:
+        house.worker({"slow": gate.wait, "ok": lambda: None}, name="box-1", concurrency=1)
+        held = house.client.submit("slow")
+        assert gate.reached.wait(10)
+        eventually(lambda: house.views.workers()[0].partitions)
+        house.client.detach(held)
+        viewer = web.signed_in("viewer")
+        waiting = house.client.submit("ok")
+
+        def last_cell() -> str:
+            return rows(viewer.get("/kafka").text)[0][6]
+
+        first = eventually(
+            lambda: (found := last_cell()) != "–" and not found.startswith(("slow", "held")) and found, 20
+        )
+        stands = eventually(lambda: (found := last_cell()).startswith("stands still") and found, 20, every=0.3)
+        gate.opened.set()
+        house.ended([held, waiting])
+        after = eventually(lambda: last_cell() == "–", 20, every=0.3)
+
+    assert first in ("not known yet", "moving")
+    assert re.fullmatch(r"stands still for [\d.]+ m?s : the only slot of box-1 is busy", stands)
+    assert after
+
+
+def test_progress_is_seen_from_look_to_look() -> None:
+    def look(at: float, *partitions: tuple[int, int, int]) -> KafkaSurvey:
+        states = [PartitionState("t", number, 0, committed, end) for number, committed, end in partitions]
+        return KafkaSurvey(at, 1, "g", "Stable", 1, states, 0)
+
+    first = followed({}, look(10, (0, 5, 9), (1, 7, 7)))
+    second = followed(first, look(20, (0, 5, 9), (1, 7, 8)))
+    third = followed(second, look(30, (0, 6, 9), (1, 7, 8)))
+
+    assert first == {("t", 0): Progress(5, 10, moved=False)}
+    assert second == {("t", 0): Progress(5, 10, moved=False), ("t", 1): Progress(7, 20, moved=False)}
+    assert third == {("t", 0): Progress(6, 30, moved=True), ("t", 1): Progress(7, 20, moved=False)}
+    assert followed(third, look(40, (0, 9, 9))) == {}
 
 
 def test_lag_is_noted_by_the_minute_and_shown_as_a_curve(settings: dict[str, Any]) -> None:
