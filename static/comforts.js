@@ -22,6 +22,7 @@ function confirmFirst(button) {
   write($("h2", dialog), button.dataset.confirm);
   write($("p", dialog), button.dataset.text ?? "");
   write($("[value=yes]", dialog), button.dataset.yes ?? button.textContent.trim());
+  $("[value=yes]", dialog).classList.toggle("bad", !("mild" in button.dataset));
   dialog.returnValue = "";
   dialog.onclose = () => dialog.returnValue === "yes" && button.form.requestSubmit(button);
   dialog.showModal();

@@ -104,6 +104,12 @@ class Throughput:
     last: int  # succeeded in the last full unit of time
     last_failed: int
 
+    @property
+    def share(self) -> float | None:
+        """Of what ended, how much failed; None where nothing ended."""
+        ended = self.succeeded + self.failed
+        return self.failed / ended if ended else None
+
 
 @dataclass(frozen=True)
 class Lengths:
@@ -111,6 +117,11 @@ class Lengths:
 
     plot: Plot
     shares: list[tuple[str, float | None]]  # median, p95 and p99 of the whole span in seconds
+
+    @property
+    def has_dots(self) -> bool:
+        """Whether a point stands alone."""
+        return any("h0" in path for path in self.plot.paths)
 
 
 def throughput(rates: Sequence[Rate], words: SpanWords) -> Throughput:

@@ -13,7 +13,7 @@ from flask import g, request
 from webapp.access import allows
 from webapp.charts import spark
 from webapp.engine import engine
-from webapp.wording import DAY, HOUR, MINUTE, duration, number, size, spans
+from webapp.wording import DAY, HOUR, MINUTE, duration, number, percent, size, spans
 from yadtq.core.yadtq_task import CANCELLABLE, RETRYABLE, TaskStatus
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def _utc(moment: float) -> datetime:
 
 
 _TIMES: tuple[Callable[..., str], ...] = (duration, age, iso, exact, clock, day)
-_VALUES: tuple[Callable[..., str], ...] = (number, short_id, as_json, preview, size, spans)
+_VALUES: tuple[Callable[..., str], ...] = (number, short_id, as_json, preview, percent, size, spans)
 
 
 def init_app(app: Flask) -> None:

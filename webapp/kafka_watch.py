@@ -9,6 +9,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from webapp.flow import Flow, Flows
 from webapp.latest import Latest
 from yadtq.core.yadtq_task import TaskStatus
 from yadtq.core.yadtq_views import WaitingFact, note_lags
@@ -64,6 +65,7 @@ class KafkaNow:
     survey: KafkaSurvey
     heads: dict[Place, Head]
     progress: dict[Place, Progress]
+    flows: dict[str, Flow]  # by queue; those of which enough was seen
 
     def held(self, after: float) -> list[Head]:
         """Those that hold their partition back, the longest first."""
@@ -102,6 +104,7 @@ class KafkaWatch:
         self.stands_after = STANDS_AFTER * store.settings.time_scale
         self.now: Latest[KafkaNow] = Latest("kafka", self._look)
         self.rejected: Latest[Rejected] = Latest("rejected", lambda: broker.rejected(_REJECTED, _READ_FOR))
+        self._flows = Flows()
         self._progress: dict[Place, Progress] = {}  # as of the last look; only the looking thread writes it
         self._lock = threading.Lock()
         self._ended = threading.Event()
@@ -118,6 +121,11 @@ class KafkaWatch:
         """Tasks that hold a partition back, as far as is known without a page having to wait."""
         glance = self.now.get(fresh=10, wait=0.25)
         return glance.value.held(self.held_after) if glance.value is not None and glance.age < 30 else []
+
+    def flows(self) -> dict[str, Flow]:
+        """How fast queues fill and empty, as far as was seen; no page waits for it."""
+        glance = self.now.get(fresh=10, wait=0)
+        return glance.value.flows if glance.value is not None and glance.age < 30 else {}
 
     def waiting_reason(self, task_id: str) -> list[WaitingFact]:
         """Why a task has not started, as far as is known without a page having to wait for Kafka. Raises TaskNotFound."""
@@ -148,7 +156,16 @@ class KafkaWatch:
             if place in heads and heads[place].head == task.offset:
                 found[place] = Head(task, place, heads[place].lag - 1)
         self._progress = followed(self._progress, survey)
-        return KafkaNow(survey, found, self._progress)
+        return KafkaNow(survey, found, self._progress, self._flow(survey))
+
+    def _flow(self, survey: KafkaSurvey) -> dict[str, Flow]:
+        backlog, busy = self._views.loads()
+        unfinished = {queue: backlog.get(queue, 0) + busy.get(queue, 0) for queue in {*backlog, *busy}}
+        ends: dict[str, int] = defaultdict(int)
+        for one in survey.partitions:
+            ends[one.topic] += one.end
+        topics = {queue: self._broker.topic_of(queue) for queue in unfinished}
+        return self._flows.look(time.time(), {q: ends[t] for q, t in topics.items() if t in ends}, unfinished)
 
     def _note_minutes(self) -> None:
         while not self._ended.is_set():

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from flask.typing import ResponseReturnValue
 
+    from yadtq.core.yadtq_task import TaskResult
     from yadtq.core.yadtq_views import TaskDetail
 
 pages = Blueprint("tasks", __name__)
@@ -80,12 +81,21 @@ def show(task_id: str) -> ResponseReturnValue:
         task=task,
         given=None if detail.args is None else masked({"args": detail.args, "kwargs": detail.kwargs or {}}),
         trouble=trouble,
-        moments=timeline(detail),
+        moments=timeline(detail, begun=_begun(task)),
         spans=spans(detail),
         facts=engine().kafka.waiting_reason(task_id) if task.status in _WAITS else [],
         waits=task.status in _WAITS,
         topic=engine().topic_of(task.queue),
     )
+
+
+def _begun(task: TaskResult) -> bool:
+    """Whether a claimed task has a slot, as far as its worker's last beat tells."""
+    if task.status is not TaskStatus.PROCESSING:
+        return True
+    full = [one for one in engine().views.workers() if one.name == task.worker and one.held > one.concurrency]
+    told = [one for one in full if len(one.running) >= one.concurrency and one.beat_at > (task.started_at or 0)]
+    return len(told) != 1 or task.id in told[0].running
 
 
 def _read_back(detail: TaskDetail) -> tuple[TaskDetail, str]:

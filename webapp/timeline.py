@@ -52,15 +52,15 @@ class Moment:
     place: str = ""  # where its record is
 
 
-def timeline(detail: TaskDetail) -> list[Moment]:
-    """The moments in order, what is still to come last."""
+def timeline(detail: TaskDetail, *, begun: bool = True) -> list[Moment]:
+    """The moments in order, what is still to come last; a task not ``begun`` is claimed and has no slot yet."""
     task = detail.result
     moments = [_submitted(task), *(_attempt(past) for past in detail.history)]
     moments += [_action(done) for done in detail.actions]
     told = max((past.finished_at or 0.0 for past in detail.history), default=0.0)
     present = task.started_at is not None and task.started_at > told
     if present:
-        moments.append(_present_attempt(task))
+        moments.append(_present_attempt(task, begun=begun))
     if task.done and not (present and task.status is TaskStatus.SUCCESS):
         moments.append(_end(task, "" if detail.history else task.error or ""))
     moments += _waiting(task)
@@ -86,11 +86,12 @@ def _attempt(past: Attempt) -> Moment:
     return Moment(started or finished or 0.0, st, title, past.worker, past.error, past.traceback, ran)
 
 
-def _present_attempt(task: TaskResult) -> Moment:
+def _present_attempt(task: TaskResult, *, begun: bool) -> Moment:
     started = task.started_at or 0.0
     title = f"Attempt {task.attempts}"
     if task.status is TaskStatus.PROCESSING:
-        return Moment(started, "processing", f"{title} running", task.worker, since=started)
+        doing = "running" if begun else "claimed, waits there for a slot"
+        return Moment(started, "processing", f"{title} {doing}", task.worker, since=started)
     ran = None if task.finished_at is None else task.finished_at - started
     if task.status is TaskStatus.SUCCESS:
         return Moment(started, "success", f"{title} succeeded", task.worker, ran=ran)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flask import Blueprint, render_template
@@ -47,7 +48,9 @@ def overview() -> ResponseReturnValue:
         groups=groups,
         workers=workers,
         held={head.task.queue for head in held},
-        queues=[(queue, engine().topic_of(queue.name), _slots(queue, workers)) for queue in queues],
+        queues=[(queue, engine().topic_of(queue.name), _load(queue, workers)) for queue in queues],
+        flows=engine().kafka.flows(),
+        due=reads.next_due(),
         curves=_lag_curves(reads.lags()),
     )
 
@@ -58,6 +61,18 @@ def _lag_curves(minutes: Sequence[Mapping[str, Sequence[int]]]) -> dict[str, lis
     return {topic: [sum(minute.get(topic, ())) for minute in minutes] for topic in topics}
 
 
-def _slots(queue: QueueInfo, workers: Sequence[WorkerInfo]) -> int:
-    """Slots of the workers online that take from a queue, which they may share with other queues."""
-    return sum(worker.concurrency for worker in workers if worker.online and queue.name in worker.queues)
+@dataclass(frozen=True)
+class Load:
+    """The slots of the workers online that take from a queue, which they may share with other queues."""
+
+    slots: int
+    busy: int
+    ahead: int  # of the queue's tasks that are claimed, how many have no slot yet, at least
+
+
+def _load(queue: QueueInfo, workers: Sequence[WorkerInfo]) -> Load:
+    serving = [worker for worker in workers if worker.online and queue.name in worker.queues]
+    busy = sum(worker.busy for worker in serving)
+    held = sum(worker.held for worker in serving)
+    ahead = max(0, min(held, queue.processing) - busy)
+    return Load(sum(worker.concurrency for worker in serving), busy, ahead)

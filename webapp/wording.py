@@ -34,6 +34,14 @@ def number(value: float) -> str:
     return f"{value:,}"
 
 
+def percent(share: float) -> str:
+    """``0 %``, ``0.64 %``, ``12 %``; a little is never nothing, nor nearly all the whole."""
+    hundredths = 100 * share
+    if 0 < hundredths < 0.01 or 99 < hundredths < 100:
+        return "< 0.01 %" if share < 0.5 else "> 99 %"
+    return f"{hundredths:.2g} %" if hundredths < 10 else f"{hundredths:.0f} %"
+
+
 def size(count: float | None) -> str:
     """Bytes: ``412 MiB``, ``1.3 GiB``."""
     if count is None:

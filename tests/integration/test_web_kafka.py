@@ -120,6 +120,28 @@ def test_progress_is_seen_from_look_to_look() -> None:
     assert followed(third, look(40, (0, 9, 9))) == {}
 
 
+def test_queues_tell_how_fast_they_fill_and_empty(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("webapp.flow._LEAST", 0.01)
+    with Web(**settings) as web, House(settings) as house:
+        house.worker({"ok": lambda: None})
+        house.ended([house.client.submit("ok")])
+        house.client.options(queue="orphans").submit("ok")
+        eventually(lambda: house.views.outbox_size() == 0)
+        web.engine.kafka.now.get(fresh=0, wait=10)
+        before = web.engine.kafka.flows()
+        house.ended(house.client.submit_many([("ok", ()) for _ in range(12)]))
+        house.client.options(queue="orphans").submit_many([("ok", ()) for _ in range(3)])
+        eventually(lambda: house.views.outbox_size() == 0)
+        web.engine.kafka.now.get(fresh=0, wait=10)
+        after = web.engine.kafka.flows()
+        page = web.signed_in("viewer").get("/").text.split('id="queues"')[1]
+
+    assert before == {}
+    assert after["default"].came == after["default"].done == 4 * after["orphans"].came > 0
+    assert after["orphans"].done == 0
+    assert '<td class="num" data-l="Empty in">growing</td>' in page
+
+
 def test_lag_is_noted_by_the_minute_and_shown_as_a_curve(settings: dict[str, Any]) -> None:
     with Web(**settings) as web, House(settings) as house:
         house.client.submit_many([("nobody", ()) for _ in range(4)])

@@ -11,10 +11,11 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from tests.helpers import Gate, House, new_settings
-from tests.integration.stored import announce, claim, end, submit
+from tests.integration.stored import announce, claim, end, submit, submit_whole
 from tests.integration.web_client import Web, find_csrf_token
 from tests.model.world import World
 from yadtq import DoNotRetry
+from yadtq.core.yadtq_result_db import ClaimItem
 from yadtq.embedded import EmbeddedKafka, EmbeddedRedis
 
 
@@ -240,6 +241,44 @@ def test_a_spike_of_failures_is_told_and_a_steady_rate_is_not(world: World, view
     assert "Failures are rising." in attention(rising)
     assert "20 tasks in 5 minutes, none in the hour before; above all add: ValueError: no" in attention(rising)
     assert "Failures are rising." not in attention(steady)
+
+
+def test_slots_are_told_apart_from_what_is_claimed_ahead(web: Web, world: World) -> None:
+    submit_whole(world, *"abcde")
+    announce(world, "x", "x", slots=2)
+    claim(world, "x", *"abcde")
+    announce(world, "x", "x", slots=2, holds="abcde", running=["a", "b"])
+    announce(world, "y", "box-y", slots=2, paused=3.0)
+    operator = web.signed_in("operator")
+
+    page = operator.get("/").text
+    [row] = re.findall(r'<tr[^>]*><td class="lead">.*?default.*?</tr>', page.split('id="queues"')[1], re.DOTALL)
+    [share, workers] = (
+        re.findall(rf'{word}: </span>.*?class="sub">(.*?)</span>', page)[0] for word in ("Processing", "Workers")
+    )
+
+    assert '<span class="vh">Processing: </span><span class="val">2 <small class="muted">/ 4</small>' in page
+    assert share == "50 % of the slots, 3 claimed"
+    assert workers == "online, 1 paused"
+    assert '>5 <small class="muted">3 claimed</small>' in row
+    assert 'max="4" value="2"' in row
+    assert "Attempt 1 running" in operator.get("/tasks/a").text
+    assert "Attempt 1 claimed, waits there for a slot" in operator.get("/tasks/e").text
+
+
+def test_the_share_of_failures_and_the_next_due_tasks_are_told(world: World, viewer: FlaskClient) -> None:
+    submit(world, "a", "b", "c", "d")
+    end(world, "a", kind="success", error="1")
+    end(world, "b")
+    world.claim("w", "box-1", [ClaimItem("c", 1, "w:7", world.time_ms(), b"")])
+    world.finish("w", [("c", "w:7", "retry", "ValueError: no", "", "error", 90_500, "")])
+
+    page = viewer.get("/").text
+    [retrying] = re.findall(r'Retrying: </span>.*?class="sub">(.*?)</span>', page)
+
+    assert "1, last hour, 50 %" in page
+    assert re.sub(r"<[^>]+>", "", retrying) == "next in 1 min"
+    assert "wait for their time" in page
 
 
 def test_groups_of_failures_lead_to_their_tasks(world: World, viewer: FlaskClient) -> None:

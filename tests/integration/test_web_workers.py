@@ -94,7 +94,12 @@ def test_the_page_of_one_worker_shows_its_slots_with_progress(web: Web) -> None:
     said = text_of(web.signed_in("admin").get("/workers/w1").text)
     for words in ("resize t1", '"a.jpg"', "25 %", "5 h 0 min", "Kafka has assigned none", "Resize a picture."):
         assert words in said, words
-    assert "Nobody else takes from the queue media." in web.signed_in("admin").get("/workers/w1").text
+    asked = web.signed_in("admin").get("/workers/w1").text
+    assert (
+        "takes nothing new. Nobody else takes from the queue media. What comes there waits until it is resumed."
+        in asked
+    )
+    assert "the other workers take its partitions over" not in asked
     assert web.signed_in("admin").get("/workers/none").status_code == 404
 
 

@@ -11,6 +11,7 @@ from yadtq.core.views.workers import WorkerReads
 from yadtq.core.yadtq_task import TaskResult, TaskStatus
 from yadtq.errors import BrokerUnavailable
 
+NEXT = 50  # tasks that are looked at for the next due ones
 LOOKED_AT = 2_000  # of the tasks that have waited longest, to find each queue's
 
 
@@ -29,10 +30,7 @@ class WaitingReads(TaskReads, WorkerReads):
 
     def queues(self) -> list[QueueInfo]:
         """Every queue that has held a task or has a worker."""
-        pipe = self._store.client.pipeline(transaction=False)
-        pipe.hgetall(self._store.key("backlog"))
-        pipe.hgetall(self._store.key("busy"))
-        backlog, busy = ({name.decode(): int(n) for name, n in raw.items()} for raw in self._store.guard(pipe.execute))
+        backlog, busy = self.loads()
         names = sorted({*backlog, *busy, *(queue for worker in self.workers() for queue in worker.queues)})
         reply = self._store.oldest(LOOKED_AT)
         bound, *pairs = reply.items
@@ -46,6 +44,27 @@ class WaitingReads(TaskReads, WorkerReads):
             return QueueInfo(name, queued, max(0, busy.get(name, 0)), wait, is_bound)
 
         return [info(name) for name in names]
+
+    def loads(self) -> tuple[dict[str, int], dict[str, int]]:
+        """By queue, how many tasks wait, and how many are claimed."""
+        pipe = self._store.client.pipeline(transaction=False)
+        pipe.hgetall(self._store.key("backlog"))
+        pipe.hgetall(self._store.key("busy"))
+        backlog, busy = ({name.decode(): int(n) for name, n in raw.items()} for raw in self._store.guard(pipe.execute))
+        return backlog, busy
+
+    def next_due(self) -> dict[str, float]:
+        """When the next task is due that is scheduled, and that retries: of those that are due or expire next."""
+        key, client = self._store.key, self._store.client
+        entries = self._store.guard(lambda: client.zrange(key("due"), 0, NEXT - 1, withscores=True))
+        pipe = client.pipeline(transaction=False)
+        for raw, _ in entries:
+            pipe.hget(key("t:", raw.decode()), "status")
+        found: dict[str, float] = {}
+        for status, (_, due) in zip(self._store.guard(pipe.execute) if entries else [], entries, strict=True):
+            if status in (b"scheduled", b"retrying"):
+                found.setdefault(status.decode(), due / 1000)
+        return found
 
     def waiting_reason(self, task_id: str, broker: Positions | None = None) -> list[WaitingFact]:
         """Why a task has not started; nothing for one that runs or has ended.
