@@ -188,6 +188,9 @@ def test_a_waiting_task_says_why(world: World, views: Views) -> None:
     world.beat("x", about(["default"], ["add"]), "{}", [token("x", "b")])
     assert codes(views, "a") == ["slots_busy"]
     world.finish("x", [("b", token("x", "b"), "success", "1", "", "", 0, "")])
+    world.beat("x", about(["default"], ["add"]), json.dumps({"alone": 2.5}), [])
+    assert codes(views, "a") == ["alone"]
+    world.beat("x", about(["default"], ["add"]), "{}", [])
     assert codes(views, "a") == []
     end(world, "a", kind="retry")
     assert codes(views, "a") == ["retry_due"]

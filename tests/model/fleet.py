@@ -6,7 +6,7 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from tests.model.log import Log, LogBroker
+from tests.model.log import Consumer, Log, LogBroker
 from tests.model.member import Clock, Died, Line, Member, Trouble, step_by_step
 from tests.model.promises import LONG, Promises
 from tests.model.world import World
@@ -59,14 +59,20 @@ class Fleet:
     def bury(self, member: Member) -> None:
         """It is gone, and with it all that it ran; the group hears of it in time."""
         self.members.remove(member)
-        member.consumer.handler = None
+        if member.consumer is not None:
+            member.consumer.handler = None
         for position, owner in self.log.owner.items():
-            if owner is member.consumer:
+            if owner is not None and owner is member.consumer:
                 self.log.owner[position] = None
         member.worker._store.close()
 
     def pick(self, number: int) -> Member:
         return self.members[number % len(self.members)]
+
+    def suspect(self, task_id: str) -> None:
+        """As if two workers had died with the task."""
+        if self.world.picture().rows.get(task_id, {}).get("status") == "queued":
+            self.world.plain.hset(self.world.key("t:", task_id), "lost", 2)
 
     # -- trouble ---------------------------------------------------------------------------------------------
 
@@ -125,17 +131,27 @@ class Fleet:
     def partitions_move(self) -> None:
         """Each to the next member, told or not, in turn."""
         for number, (position, owner) in enumerate(list(self.log.owner.items())):
-            heirs = [member.consumer for member in self.members]
+            heirs = self.group()
             if heirs:
                 heir = heirs[(heirs.index(owner) + 1 if owner in heirs else number) % len(heirs)]
                 self.log.give(position, heir, told=number % 2 == 0)
+
+    def group(self) -> list[Consumer]:
+        """Those who are in the group; a member may be out of it for a while."""
+        return [member.consumer for member in self.members if member.consumer is not None]
+
+    def nobodys_partitions_are_given_out(self) -> None:
+        group = self.group()
+        for number, (position, owner) in enumerate(list(self.log.owner.items())):
+            if owner is None and group:
+                self.log.give(position, group[number % len(group)], told=True)
 
     def partitions_return(self) -> None:
         """Taken away and given back between two looks at the assignment."""
         for number, (position, owner) in enumerate(list(self.log.owner.items())):
             self.log.give(position, owner, told=number % 2 == 0)
-        for member in self.own():
-            member.consumer._hear()
+        for consumer in {member.consumer for member in self.own()} & set(self.group()):
+            consumer._hear()
 
     # -- Redis and time --------------------------------------------------------------------------------------
 

@@ -135,7 +135,11 @@ class Member:
         self.worker._pool.slots += [Slot() for _ in range(SLOTS)]  # without their threads
         step_by_step(self.worker._publisher)
         assert self.worker._connect()
-        self.consumer: Any = self.worker._poller.consumer
+
+    @property
+    def consumer(self) -> Any:
+        """None while it is out of the group."""
+        return self.worker._poller.consumer
 
     def _work(self, _size: str) -> str:
         if self.how == "error":

@@ -203,7 +203,7 @@ class Model:
     # -- workers ---------------------------------------------------------------------------------------------
 
     def claim(self, now: int, inc: str, items: Sequence[ClaimItem], reasserts: bool) -> list[str]:
-        """The answers, of RUN only the attempt: fences are judged by the one who asked."""
+        """The answers, without the fences of RUN: those are judged by the one who asked."""
         if inc in self.dead:
             return ["FENCED"]
         worker, held = (
@@ -212,7 +212,11 @@ class Model:
         )
         if worker.suspect not in held:
             worker.suspect = None
-        answers = [self._claim(now, inc, worker, item, reasserts) for item in items]
+        answers = []
+        for item in items:
+            answer = self._claim(now, inc, worker, item, reasserts)
+            has_it_alone = answer.startswith("RUN") and worker.suspect == item.id
+            answers.append(answer + ":ALONE" * has_it_alone)
         if held:
             self.online.setdefault(inc, now)  # it may not have beaten yet, and has to be missed
         return answers

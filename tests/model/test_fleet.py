@@ -156,6 +156,12 @@ class FleetMachine(RuleBasedStateMachine):
                     member.do(part)
                 member.newest_first = False
 
+    @precondition(lambda self: self.ids)
+    @rule(pick=PICK)
+    def two_workers_have_died_of(self, pick: int) -> None:
+        """A task, which is a suspect from its next run on."""
+        self.fleet.suspect(self.ids[pick % len(self.ids)])
+
     @precondition(lambda self: len(self.fleet.members) > 1)
     @rule(who=PICK)
     def worker_is_away(self, who: int) -> None:
@@ -265,9 +271,6 @@ class FleetMachine(RuleBasedStateMachine):
             fleet.log.waiting.pop(0)()
         if not fleet.members:
             fleet.join()
-        for number, (position, owner) in enumerate(list(fleet.log.owner.items())):
-            if owner is None:
-                fleet.log.give(position, fleet.pick(number).consumer, told=True)
         if not self.come_to_rest() and fleet.promises.eaten:  # what is gone from Kafka is for the audit
             self.time_passes("all live on", 320_000)
             fleet.members[0].do("audit")
@@ -284,6 +287,7 @@ class FleetMachine(RuleBasedStateMachine):
     def come_to_rest(self) -> bool:
         fleet = self.fleet
         for _ in range(ROUNDS):
+            fleet.nobodys_partitions_are_given_out()
             fleet.pass_time(4_000)
             for member in fleet.members:
                 member.round()

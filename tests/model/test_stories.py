@@ -74,6 +74,8 @@ def test_a_suspect_runs_alone(world: World) -> None:
     assert claim(world, "w", ("a", 1, "w:1"), ("suspect", 3, "w:2")) == ["RUN", "ALONE"]
     world.finish("w", [("a", "w:1", "success", "1", "", "", 0, "")])
     assert claim(world, "w", ("suspect", 3, "w:3"), ("b", 1, "w:4")) == ["RUN", "WAIT"]
+    item = ClaimItem("suspect", 3, "w:3", world.time_ms(), b"")
+    assert world.claim("w", "w", [item]).items[0].endswith(b":ALONE")  # also where the answer was lost
     assert claim(world, "w", ("b", 1, "w:5")) == ["WAIT"]
     world.finish("w", [("suspect", "w:3", "success", "1", "", "", 0, "")])
     assert claim(world, "w", ("b", 1, "w:6")) == ["RUN"]

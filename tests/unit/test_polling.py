@@ -55,7 +55,7 @@ class Scene:
     """A poller that is told to give way, and to stop, by the test."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.kafka, self.stop, self.gives_way = Kafka(), threading.Event(), False
+        self.kafka, self.stop, self.gives_way = Kafka(), threading.Event(), ""
         self.slept = 0.0
         intake = Intake({}, 1.0, lambda: None)
         lease = Lease(intake.settle, lambda _era: None)
@@ -85,10 +85,10 @@ def scene(monkeypatch: pytest.MonkeyPatch) -> Scene:
 
 
 def test_it_leaves_when_it_gives_way_and_joins_when_it_does_not(scene: Scene) -> None:
-    scene.gives_way = True
+    scene.gives_way = "has been paused for long"
     scene.poll(5)
     assert (scene.poller.consumer, scene.kafka.left, scene.kafka.asked) == (None, 1, 1)
-    scene.gives_way = False
+    scene.gives_way = ""
     scene.poll(1)
     assert scene.poller.consumer is scene.kafka
 
@@ -96,7 +96,7 @@ def test_it_leaves_when_it_gives_way_and_joins_when_it_does_not(scene: Scene) ->
 @pytest.mark.parametrize("stopping", [False, True])
 def test_out_of_the_group_it_waits_between_two_looks(scene: Scene, stopping: bool) -> None:
     """Also in the drain of a worker that stops."""
-    scene.gives_way = True
+    scene.gives_way = "has been paused for long"
     scene.poll(1)
     if stopping:
         scene.stop.set()

@@ -45,6 +45,7 @@ from yadtq.errors import BrokerUnavailable, ConfigError, ResultStoreUnavailable,
 logger = logging.getLogger(__name__)
 
 KEEP_PARTITIONS = 60.0  # seconds a paused worker keeps its partitions from the others
+KEEP_ALONE = 10.0  # the same for one that is there for suspects alone
 
 
 class TaskWorker:
@@ -168,10 +169,16 @@ class TaskWorker:
             "kafka": self._broker.outage.sentence,
             "stopping": self._stop.is_set(),
             "paused": round(self._claimer.paused_for, 3),
+            "alone": round(self._claimer.alone_for, 3),
         }
 
-    def _gives_way(self) -> bool:
-        return self._claimer.paused_for > KEEP_PARTITIONS * self._store.settings.time_scale
+    def _gives_way(self) -> str:
+        scale = self._store.settings.time_scale
+        if self._claimer.paused_for > KEEP_PARTITIONS * scale:
+            return "has been paused for long"
+        if self._claimer.alone_for > KEEP_ALONE * scale:
+            return "runs nothing beside a task with which two workers died"
+        return ""
 
     def _break(self, why: str) -> None:
         """Stop, since the worker cannot go on; its ``run`` raises."""

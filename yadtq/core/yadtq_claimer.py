@@ -53,6 +53,7 @@ class Claimer:
         self._suspects: deque[Delivery] = deque()  # each needs the worker for itself
         self._alone: Delivery | None = None  # the suspect that last had it
         self._drain_until = 0.0
+        self._shut_at: float | None = None  # monotonic seconds, since when nothing but suspects was claimed
         self._paused_at: float | None = None  # monotonic seconds
         self.pace = Pace()
         self.rejected = 0  # records put aside in the dead topic
@@ -75,6 +76,14 @@ class Claimer:
         """Seconds since it was paused; 0 where it is not."""
         since = self._paused_at
         return 0.0 if since is None else max(0.001, time.monotonic() - since)
+
+    @property
+    def alone_for(self) -> float:
+        """Seconds in which it has claimed nothing but suspects, where one of them runs; 0 where none does."""
+        alone, since = self._alone, self._shut_at
+        if alone is None or since is None or not alone.claimed_at or alone.token not in self._lease.held:
+            return 0.0
+        return time.monotonic() - since
 
     def stop(self) -> None:
         self._stop.set()
@@ -100,7 +109,11 @@ class Claimer:
         if self._paused_at is not None or self._runs_alone():
             return []
         if self._suspects:
+            self._shut_at = self._shut_at or time.monotonic()
             return self._next_suspect()
+        if not self._intake.waiting():
+            self._shut_at = None
+            return []
         ahead = self.pace.ahead()
         slots = self._pool.capacity
         if not slots:
@@ -109,7 +122,7 @@ class Claimer:
         # Small claims cost as much as large ones, so some room is awaited; with few slots and slow tasks none is.
         if free < 1 or (free < ahead // 2 and len(self._lease.held) > slots):
             return []
-        return self._intake.take(free) if self._intake.waiting() else []
+        return self._intake.take(free)
 
     def _next_suspect(self) -> list[Delivery]:
         """The next suspect, alone, once the worker is empty; all are given up for a while where that takes too long."""
@@ -194,13 +207,9 @@ class Claimer:
         """One branch per answer."""
         over: list[Delivery] = []
         runs: list[Delivery] = []
-        now = time.monotonic()
         for delivery, answer in zip(batch, reply.items, strict=True):
             if answer.startswith(b"RUN"):
-                _, attempt, fence = answer.split(b":")
-                delivery.attempt, delivery.fence, delivery.claimed_at = int(attempt), int(fence), now
-                if b"WAIT" in reply.items:  # then this is the suspect for which the others wait
-                    self._alone = delivery
+                self._note_run(delivery, answer)
                 runs.append(delivery)
                 continue
             del self._lease.held[delivery.token]
@@ -222,7 +231,19 @@ class Claimer:
         if over:
             self._lease.confirmed(over)
 
+    def _note_run(self, delivery: Delivery, answer: bytes) -> None:
+        _, attempt, fence, *alone = answer.split(b":")
+        delivery.attempt, delivery.fence, delivery.claimed_at = int(attempt), int(fence), time.monotonic()
+        if alone:
+            self._alone, self._shut_at = delivery, self._shut_at or delivery.claimed_at
+        else:
+            self._shut_at = None
+
     def _meet_suspect(self, delivery: Delivery) -> None:
+        if delivery is self._alone:  # nothing is held here: of what Redis still believes to be, a beat will tell it
+            self._alone = None
+            self._intake.defer(delivery)
+            return
         if not self._suspects:
             self._drain_until = time.monotonic() + DRAIN_FOR
         self._suspects.append(delivery)

@@ -23,7 +23,7 @@ PAUSE = 0.5  # seconds until Kafka is asked again after it did not answer
 class Poller:
     """A member of the workers' group, as long as the worker is to take tasks.
 
-    ``gives_way`` says whether the partitions are to go to others: the worker has been paused for long.
+    ``gives_way`` says why its partitions are to go to others ("has been paused for long"), or ''.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Poller:
         lease: Lease,
         name: str,
         stop: threading.Event,
-        gives_way: Callable[[], bool],
+        gives_way: Callable[[], str],
     ) -> None:
         self._broker = broker
         self._topics = list(topics)
@@ -81,8 +81,8 @@ class Poller:
         """One poll, or one change of membership; raises BrokerUnavailable."""
         if self.consumer is None:
             self._stay_out()
-        elif self._gives_way():
-            logger.info("worker %s has been paused for long; others take its partitions over", self._name)
+        elif why := self._gives_way():
+            logger.info("worker %s %s; others take its partitions over", self._name, why)
             self.commit()
             self.leave()
         elif self.consumer.rebalance_is_stuck():

@@ -2,7 +2,8 @@
 -- a run told again (Redis went back) says nothing of that run: the one it names ended before this one was published.
 -- ARGV: incarnation, worker name, 1 when it re-asserts what it already runs, tombstone ttl s, age ms after which a record
 --       without a row is old, then per record: id, gen, token, record time ms, envelope ('' unless over the inline limit)
--- Reply: per record `RUN:<attempt>:<fence>`, DONE, CANCELLED, EXPIRED; LOST (no row: rebuild, then ask again);
+-- Reply: per record `RUN:<attempt>:<fence>` (`:ALONE` follows where it has the worker for itself), DONE, CANCELLED, EXPIRED;
+--        LOST (no row: rebuild, then ask again);
 --        BUSY (another run holds it), `BUSY:<ms it has run>` where that run needs no record any more;
 --        ALONE (a suspect, needs the worker for itself), WAIT (a suspect has the worker for itself);
 --        or FENCED alone, when the incarnation is among the dead
@@ -73,7 +74,8 @@ local function answer(id, gen, token, record_time, envelope)
 end
 
 for i = 6, #ARGV, 5 do
-  out[#out + 1] = answer(ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2], tonumber(ARGV[i + 3]), ARGV[i + 4])
+  local code = answer(ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2], tonumber(ARGV[i + 3]), ARGV[i + 4])
+  out[#out + 1] = suspect == ARGV[i] and string.sub(code, 1, 3) == 'RUN' and code .. ':ALONE' or code
 end
 each_chunk(taken, 1000, function(...) redis.call('SADD', running, ...) end)
 if #taken > 0 then redis.call('ZADD', P .. 'workers', 'NX', NOWS, inc) end -- it may not have beaten yet, and has to be missed

@@ -153,6 +153,7 @@ class WorkerInfo:
     clock_skew: float = 0.0  # seconds its machine's clock was ahead of Redis' at its last beat
     stuck: int = 0  # threads lost to tasks that did not end when their time was over
     paused: float = 0.0  # seconds it had claimed nothing because a person asked, at its last beat; 0 where it claims
+    alone: float = 0.0  # seconds it had claimed nothing because a task runs alone there; 0 where it claims
     asked: list[str] = field(default_factory=list)  # what people asked of it and it has not heard yet
     slots: list[SlotInfo] = field(default_factory=list)  # what runs, and since when
     memory: int | None = None  # bytes resident in its processes; None where the system does not tell

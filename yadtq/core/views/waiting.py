@@ -118,13 +118,24 @@ def _about_workers(task: TaskResult, online: Sequence[WorkerInfo]) -> list[Waiti
         text = f"None of the {len(serving)} workers online for the queue {task.queue} knows the task {task.name}."
         return [WaitingFact("no_worker_for_task", text, count=len(serving))]
     if not working:
-        names, only = ", ".join(worker.name for worker in knowing[:3]), knowing[0].id if len(knowing) == 1 else None
-        text = f"Every worker that knows it is paused: {names}."
-        return [WaitingFact("paused", text, count=len(knowing), worker=only)]
+        text, only = f"Every worker that knows it is paused: {_names(knowing)}.", knowing[0].id
+        return [WaitingFact("paused", text, count=len(knowing), worker=only if len(knowing) == 1 else None)]
+    return _about_working(working)
+
+
+def _about_working(working: Sequence[WorkerInfo]) -> list[WaitingFact]:
+    if all(worker.alone for worker in working):
+        text = f"Every worker that knows it runs a task alone, with which two workers died: {_names(working)}. "
+        text += "It waits until one of these has ended, or another worker is started."
+        return [WaitingFact("alone", text, count=len(working))]
     slots = sum(worker.concurrency for worker in working)
     if all(worker.busy >= worker.concurrency for worker in working):
         return [WaitingFact("slots_busy", f"All {slots} slots of the workers that know it are busy.", count=slots)]
     return []
+
+
+def _names(workers: Sequence[WorkerInfo]) -> str:
+    return ", ".join(worker.name for worker in workers[:3])
 
 
 def _about_owner(
@@ -138,7 +149,7 @@ def _about_owner(
     if owner.paused:
         text = f"{place} which is paused; after a minute others take it over."
         return [WaitingFact("partition_paused", text, worker=owner.id)]
-    free = sum(worker.concurrency - worker.busy for worker in working)
+    free = sum(worker.concurrency - worker.busy for worker in working if not worker.alone)
     if owner.busy < owner.concurrency or not free:
         return []
     slots = "whose only slot is busy" if owner.concurrency == 1 else f"all {owner.concurrency} of whose slots are busy"

@@ -89,6 +89,7 @@ class WorkerReads(Reads):
             clock_skew=state["clock"] - beat_at if "clock" in state else 0.0,
             stuck=state.get("stuck", 0),
             paused=state.get("paused", 0.0),
+            alone=state.get("alone", 0.0),
             slots=[
                 SlotInfo(task_id, beat_at - ran)
                 for task_id, ran in zip(state.get("running", []), state.get("ran", []), strict=False)
