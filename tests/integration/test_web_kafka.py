@@ -100,7 +100,7 @@ def test_a_partition_that_stands_still_says_so_and_why(settings: dict[str, Any])
         house.ended([held, waiting])
         after = eventually(lambda: last_cell() == "–", 20, every=0.3)
 
-    assert first in ("not known yet", "moving")
+    assert first in ("just seen", "moving")
     assert re.fullmatch(r"stands still for [\d.]+ m?s : the only slot of box-1 is busy", stands)
     assert after
 

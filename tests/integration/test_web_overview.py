@@ -258,7 +258,7 @@ def test_slots_are_told_apart_from_what_is_claimed_ahead(web: Web, world: World)
     )
 
     assert '<span class="vh">Processing: </span><span class="val">2 <small class="muted">/ 4</small>' in page
-    assert share == "50 % of the slots, 3 claimed"
+    assert share == "50 % busy, 3 claimed"
     assert workers == "online, 1 paused"
     assert '>5 <small class="muted">3 claimed</small>' in row
     assert 'max="4" value="2"' in row
