@@ -113,7 +113,7 @@ def _redis_down(error: ResultStoreUnavailable) -> ResponseReturnValue:
         engine().redis_outage.down(str(error))
     title, task_id = _NO_REDIS[error.kind], ""
     if isinstance(error, SubmitUncertain):
-        title, task_id = "Redis went away in the middle", error.task_id
+        title, task_id = "Redis has not confirmed the task", error.task_id
     return _answer(503, public_sentence(error), title, task_id, redis_down=error.kind == "away")
 
 

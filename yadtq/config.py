@@ -72,7 +72,10 @@ class Settings:
     topic_retention: float = _setting(
         604_800.0, "seconds Kafka keeps the topics' records; cancelled tasks leave a marker as long"
     )
-    durable: bool = _setting(False, "wait on each submit until Redis has written it to disk (Redis >= 7.2)")
+    durable: bool = _setting(
+        False,
+        "wait on each submit until Redis has written it to disk, else raise SubmitUncertain (Redis >= 7.2, appendonly)",
+    )
     retries: int = _setting(3, "attempts after the first, where the task or the submit does not say")
     retry_backoff: float = _setting(1.0, "seconds before the first retry at most; doubles each time, with full jitter")
     retry_backoff_max: float = _setting(600.0, "seconds a retry's pause never exceeds")

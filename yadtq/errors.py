@@ -12,7 +12,7 @@ YadtqError
 ├── ServerError
 │   ├── BrokerUnavailable      Kafka cannot be reached
 │   └── ResultStoreUnavailable Redis cannot be reached, is full, or refused
-│       └── SubmitUncertain    the reply to a submit was lost; carries the id
+│       └── SubmitUncertain    the reply to a submit was lost, or the disk did not confirm it; carries the id
 ├── WorkerError
 │   ├── WorkerNotFound         no worker with this id or name is online
 │   └── WorkerFailed           a worker could not go on: its threads hang, or a part of it failed
@@ -85,9 +85,9 @@ class ResultStoreUnavailable(ServerError):
 
 
 class SubmitUncertain(ResultStoreUnavailable):
-    """The reply to a submit was lost and could not be confirmed.
+    """The reply to a submit was lost and could not be confirmed, or with ``durable`` Redis did not write it to disk in time.
 
-    ``task_id`` may or may not have been accepted: submit again with the same ``key`` to be sure.
+    ``task_id`` may or may not have been accepted, as the message says: submit again with the same ``key`` to be sure.
     """
 
     def __init__(self, message: str, task_id: str, *, public: str = "") -> None:

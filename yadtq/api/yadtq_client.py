@@ -14,7 +14,7 @@ from yadtq.api.yadtq_steering import BATCH, TaskSteering
 from yadtq.core.yadtq_broker import Broker, Record
 from yadtq.core.yadtq_codec import arguments_json, preview
 from yadtq.core.yadtq_publisher import Publisher
-from yadtq.core.yadtq_result_db import NewTask, ResultStore, Unanswered
+from yadtq.core.yadtq_result_db import NewTask, NotOnDisk, ResultStore, Unanswered
 from yadtq.core.yadtq_task import Task, TaskOptions, TaskResult, check_name
 from yadtq.errors import ConfigError, ResultStoreUnavailable, ResultTimeout, SubmitUncertain
 
@@ -71,10 +71,12 @@ class TaskClient(TaskSteering, FleetSteering):
     def submit(self, name: str, /, *args: Any, **kwargs: Any) -> str:
         """Accept a task and return its id as soon as Redis has it; Kafka follows, also when it is down now.
 
+        With the setting ``durable``, as soon as Redis has it on disk.
+
         Raises:
             TaskNotSerializable, PayloadTooLarge, InvalidName: the task cannot be sent as it is.
             ResultStoreUnavailable: Redis is away or full; nothing was accepted.
-            SubmitUncertain: Redis did not answer; carries the id.
+            SubmitUncertain: Redis did not answer, or with ``durable`` did not write to disk in time; carries the id.
         """
         return self._accept([(name, args, kwargs)], TaskOptions())[0]
 
@@ -157,27 +159,29 @@ class TaskClient(TaskSteering, FleetSteering):
         )
 
     def _enqueue(self, new: Sequence[NewTask]) -> tuple[int, list[str]]:
-        unanswered = False
+        unanswered, accepted = False, ""
 
         def once() -> tuple[int, list[str]]:
-            nonlocal unanswered
+            nonlocal unanswered, accepted
             try:
                 reply = self._store.enqueue(new)
             except Unanswered:
                 unanswered = True
                 raise
-            if self._store.settings.durable:
-                self._store.wait_for_disk()
+            except NotOnDisk as error:
+                accepted = error.reply.items[0].decode()
+                raise
             return reply.now, [item.decode() for item in reply.items]
 
         try:
             return self._store.patiently(once)
         except ResultStoreUnavailable as error:
+            if accepted:
+                what = f"task {accepted} was accepted, and is lost if Redis crashes before it is on disk"
+                raise _uncertain(error, accepted, what) from error
             if unanswered:
-                rest = (
-                    f": it may or may not have accepted task {new[0].id}; submit it again with the same key to be sure"
-                )
-                raise SubmitUncertain(f"{error}{rest}", new[0].id, public=f"{error.public}{rest}") from error
+                what = f"it may or may not have accepted task {new[0].id}"
+                raise _uncertain(error, new[0].id, what) from error
             raise
 
     def _publish(
@@ -207,6 +211,11 @@ class TaskSubmitter:
         if self._options.key is not None:
             raise ConfigError("submit_many with one key would accept only the first task; leave the key out")
         return self._client._accept_many(tasks, self._options)
+
+
+def _uncertain(error: ResultStoreUnavailable, task_id: str, what: str) -> SubmitUncertain:
+    rest = f": {what}; submit it again with the same key to be sure"
+    return SubmitUncertain(f"{error}{rest}", task_id, public=f"{error.public}{rest}")
 
 
 def _checked(options: TaskOptions) -> TaskOptions:

@@ -9,7 +9,8 @@ import hashlib
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.resources import files
 from typing import Any, TypeVar
 
@@ -20,7 +21,7 @@ from redis.retry import Retry
 
 from yadtq.config import Settings
 from yadtq.core.moves.base import Reply, seconds_to_ms
-from yadtq.core.moves.clients import ClientMoves, NewTask
+from yadtq.core.moves.clients import UNSIGNED, ClientMoves, NewTask
 from yadtq.core.moves.keeper import KeeperMoves
 from yadtq.core.moves.workers import ClaimItem, WorkerMoves
 from yadtq.core.yadtq_checks import OLDEST_REDIS
@@ -28,7 +29,7 @@ from yadtq.core.yadtq_tls import tls_context
 from yadtq.core.yadtq_trouble import AWAY, REFUSED, redis_unavailable
 from yadtq.errors import ResultStoreUnavailable
 
-__all__ = ["KEYS", "ClaimItem", "NewTask", "Reply", "ResultStore", "Unanswered", "seconds_to_ms"]
+__all__ = ["KEYS", "ClaimItem", "NewTask", "NotOnDisk", "Reply", "ResultStore", "Unanswered", "seconds_to_ms"]
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +83,7 @@ KEYS: dict[str, str] = {
 
 CONNECT_TIMEOUT = 1.0  # seconds
 READ_TIMEOUT = 2.0  # seconds
+DISK_TIMEOUT = 1.5  # seconds; every second Redis writes to disk
 PATIENCE = 5.0  # seconds a client's call may take in all
 _FULL_PROOF = frozenset(
     {"pubd", "claim", "rebuild", "fin", "beat", "release", "reap", "due", "sweep", "audit", "requeue", "count"}
@@ -93,6 +95,12 @@ T = TypeVar("T")
 
 class Unanswered(ResultStoreUnavailable):
     """The call was sent but not answered: it may or may not have been carried out."""
+
+
+class NotOnDisk(ResultStoreUnavailable):
+    """The call was carried out, and a crash of Redis may still undo it; ``reply`` is what it answered."""
+
+    reply: Reply
 
 
 class _Script:
@@ -141,22 +149,35 @@ class ResultStore(ClientMoves, WorkerMoves, KeeperMoves):
 
         Raises:
             Unanswered: it was sent, and no answer came.
+            NotOnDisk: it was a submit, is to be durable, and was not on disk in time.
             ResultStoreUnavailable: Redis cannot be reached, is full, or refused.
         """
         script = self._script(move)
-        try:
-            raw = self._call("EVALSHA", script.sha, 1, self.prefix, *args)
-        except NoScriptError:
-            self._check_server(script)
-            raw = self._call("EVAL", script.source, 1, self.prefix, *args)
-        return Reply(raw[0].decode(), raw[1], raw[2:])
+        with self._connection() as connection:
+            try:
+                raw = self._call(connection, "EVALSHA", script.sha, 1, self.prefix, *args)
+            except NoScriptError:
+                self._check_server(script)
+                raw = self._call(connection, "EVAL", script.source, 1, self.prefix, *args)
+            reply = Reply(raw[0].decode(), raw[1], raw[2:])
+            if move == "enq" and self.settings.durable and reply.items != [UNSIGNED]:
+                self._wait_for_disk(connection, reply)
+        return reply
 
-    def _call(self, *command: Any) -> Any:
-        """One command on one connection, so that "never sent" and "no answer" can be told apart."""
+    @contextmanager
+    def _connection(self) -> Iterator[Any]:
+        """One connection for a call and what must follow it there."""
         try:
-            connection: Any = self._pool.get_connection()
+            connection = self._pool.get_connection()
         except (RedisError, OSError) as error:
             raise self.unavailable(error) from error
+        try:
+            yield connection
+        finally:
+            self._pool.release(connection)
+
+    def _call(self, connection: Any, *command: Any) -> Any:
+        """One command, so that "never sent" and "no answer" can be told apart."""
         try:
             connection.send_command(*command)
             return connection.read_response()
@@ -167,8 +188,22 @@ class ResultStore(ClientMoves, WorkerMoves, KeeperMoves):
         except (RedisError, OSError) as error:
             connection.disconnect()
             raise redis_unavailable(error, self.settings, Unanswered) from error
-        finally:
-            self._pool.release(connection)
+
+    def _wait_for_disk(self, connection: Any, reply: Reply) -> None:
+        """Return when the append-only file holds on disk what was written over this connection (Redis >= 7.2).
+
+        Over another one, Redis would answer for what that one wrote, or for a server that has started anew.
+        """
+        try:
+            local, _replicas = self._call(connection, "WAITAOF", 1, 0, seconds_to_ms(DISK_TIMEOUT))
+            if local:
+                return
+            what = f"has not written to disk within {DISK_TIMEOUT:g} s; see its disk and its setting appendfsync"
+            trouble = NotOnDisk(f"Redis at {self.settings.redis_address} {what}", public=f"Redis {what}")
+        except ResultStoreUnavailable as error:
+            trouble = NotOnDisk(str(error), kind=error.kind, public=error.public)
+        trouble.reply = reply
+        raise trouble
 
     def guard(self, call: Callable[[], T]) -> T:
         """A plain redis-py call with our errors."""
@@ -218,14 +253,6 @@ class ResultStore(ClientMoves, WorkerMoves, KeeperMoves):
         self._pool.disconnect()
 
     # -- the server ----------------------------------------------------------------------------
-
-    def wait_for_disk(self) -> None:
-        """Wait until what this client wrote is in Redis' append-only file (Redis >= 7.2)."""
-        local, _replicas = self.guard(lambda: self.client.waitaof(1, 0, seconds_to_ms(READ_TIMEOUT) // 2))
-        if not local:
-            raise ResultStoreUnavailable(
-                f"Redis at {self.settings.redis_address} did not write to disk in time; is appendonly on?"
-            )
 
     def describe(self) -> dict[str, Any]:
         """What `yadtq doctor` shows of the server; a value that Redis does not tell is None."""

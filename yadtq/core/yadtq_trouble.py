@@ -69,6 +69,12 @@ _REDIS_RULES = (
     _Rule(
         "DB index is out of range", REFUSED, "has no database of this number; correct redis_db, or the end of redis_url"
     ),
+    _Rule(
+        "WAITAOF",
+        REFUSED,
+        "cannot wait for its disk; durable=True needs Redis 7.2 or newer, with appendonly yes",
+        quoted=True,
+    ),
     _Rule("ResponseError", REFUSED, "refused", quoted=True),
     _Rule(
         r"gaierror|Error -\d+ connecting",

@@ -38,5 +38,7 @@ for i = 4, #ARGV, 9 do
     end
   end
 end
+-- Nothing new: a write that changes nothing, so that a client which waits for the disk waits for the earlier call, too.
+if not SEQ then redis.call('INCRBY', P .. 'seq', 0) end
 flush()
 return out

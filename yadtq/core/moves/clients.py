@@ -11,6 +11,8 @@ from yadtq.core.moves.base import CONTROL_FOR, MOST_CONTROLS, Moves, Reply, flat
 from yadtq.core.yadtq_codec import INLINE_LIMIT
 from yadtq.errors import ConfigError
 
+UNSIGNED = b"UNSIGNED"  # answered in place of ids: the workers would reject what this client signs
+
 
 @dataclass(frozen=True)
 class NewTask:
@@ -33,8 +35,11 @@ class ClientMoves(Moves):
     def enqueue(self, tasks: Sequence[NewTask]) -> Reply:
         """Accept tasks; items are their ids (an earlier one where the idempotency key is known).
 
+        With the setting ``durable`` it returns once they are on disk.
+
         Raises:
             ConfigError: the workers would reject what this client signs, or does not sign.
+            NotOnDisk: they are accepted, but the disk has not confirmed it.
         """
         args: list[Any] = [self._recheck, self._tombstone_ttl + self._failed_ttl, self._signs_with]
         for task in tasks:
@@ -51,7 +56,7 @@ class ClientMoves(Moves):
             )
             args.append(hashlib.sha256(f"{task.name}\n{task.key}".encode()).hexdigest() if task.key else "")
         reply = self.run("enq", *args)
-        if reply.items == [b"UNSIGNED"]:
+        if reply.items == [UNSIGNED]:
             raise ConfigError(
                 "the workers take only tasks signed with their keys, and this client does not have the one in use: "
                 "set YADTQ_SIGNING_KEYS as theirs (beside `yadtq up`: set -a; . .yadtq/env; set +a)"
