@@ -19,6 +19,7 @@ class Run(NamedTuple):
     id: str
     attempt: int
     fence: int
+    token: str
     pid: int
     begun_at: float
     ended_at: float | None  # None: the process died in it
@@ -29,11 +30,11 @@ def read_runs(folder: Path) -> list[Run]:
     begun: dict[tuple[str, int, int], Run] = {}
     for path in folder.glob("runs-*.log"):
         for line in path.read_text().splitlines():
-            word, task_id, attempt, fence, pid, at = line.split()
+            word, task_id, attempt, fence, token, pid, at = line.split()
             key = (task_id, int(fence), int(pid))
             if word == "begin":
                 assert key not in begun, f"task {task_id} began twice with fence {fence} in process {pid}"
-                begun[key] = Run(task_id, int(attempt), int(fence), int(pid), float(at), None)
+                begun[key] = Run(task_id, int(attempt), int(fence), token, int(pid), float(at), None)
             else:
                 begun[key] = begun[key]._replace(ended_at=float(at))
     return sorted(begun.values(), key=lambda run: run.begun_at)
@@ -52,7 +53,9 @@ class Verdict:
     unexpected: list[str] = field(default_factory=list)  # run, and never submitted
     two_outcomes: list[str] = field(default_factory=list)  # different outcomes were accepted at different times
     wrong: list[str] = field(default_factory=list)  # ended otherwise than it had to
-    fences: list[str] = field(default_factory=list)  # one fence twice, or an accepted run that was not the newest
+    fences: list[str] = field(
+        default_factory=list
+    )  # a fence or token twice, or an accepted run that was not the newest
     too_early: list[str] = field(default_factory=list)  # offsets committed over records still needed
     still_running: list[str] = field(default_factory=list)  # in state processing when all had ended
     tracebacks: list[str] = field(default_factory=list)
@@ -103,6 +106,8 @@ def judge_runs(verdict: Verdict, runs: Sequence[Run], known: set[str]) -> None:
     verdict.fences += [
         f"fence {fence} of task {task_id} was given {n} times" for (task_id, fence), n in fences.items() if n > 1
     ]
+    tokens = Counter(run.token for run in runs)
+    verdict.fences += [f"token {token} was given {n} times" for token, n in tokens.items() if n > 1]
 
 
 def judge_outcomes(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,10 +25,11 @@ from tests.faults.workers import Crew
 from yadtq import TaskResult, TaskStatus
 
 Outcomes = dict[str, set[tuple[str, Any]]]
+NUMBERS = itertools.count(1)
 
 
 def run(task_id: str, fence: int, *, attempt: int = 1, pid: int = 1, at: float = 0.0, ended: bool = True) -> Run:
-    return Run(task_id, attempt, fence, pid, at, at + 1 if ended else None)
+    return Run(task_id, attempt, fence, f"w:{next(NUMBERS)}", pid, at, at + 1 if ended else None)
 
 
 def row(task_id: str, result: Any = None, *, status: str = "success", reason: str | None = None) -> TaskResult:
@@ -114,6 +116,13 @@ def test_another_end_than_the_right_one_is_wrong(promises: dict[str, Promise], r
     assert result.id in only(judged(promises, [run(result.id, 5)], [result]), "wrong")
 
 
+def test_a_token_given_twice_is_told() -> None:
+    runs = [run("a", 5), run("b", 6)]
+    verdict = Verdict()
+    judge_runs(verdict, [runs[0], runs[1]._replace(token=runs[0].token)], {"a", "b"})
+    assert verdict.fences == [f"token {runs[0].token} was given 2 times"]
+
+
 def test_a_fence_given_twice_is_told() -> None:
     runs = [run("a", 5, pid=1), run("a", 5, pid=2)]
     assert only(judged(SQUARE, runs, [row("a", [9, 5])]), "fences") == "fence 5 of task a was given 2 times"
@@ -134,17 +143,17 @@ def test_a_failure_names_the_lines_that_this_fault_does_not_allow() -> None:
 
 
 def test_runs_are_read_from_all_files_by_when_they_began(tmp_path: Path) -> None:
-    (tmp_path / "runs-1.log").write_text("begin b 1 7 1 20.5\nbegin c 2 5 1 10.0\nend c 2 5 1 11.0\n")
-    (tmp_path / "runs-2.log").write_text("begin b 1 8 2 15.0\nend b 1 8 2 15.5\n")
+    (tmp_path / "runs-1.log").write_text("begin b 1 7 u:9 1 20.5\nbegin c 2 5 u:8 1 10.0\nend c 2 5 u:8 1 11.0\n")
+    (tmp_path / "runs-2.log").write_text("begin b 1 8 v:1 2 15.0\nend b 1 8 v:1 2 15.5\n")
     assert read_runs(tmp_path) == [
-        Run("c", 2, 5, 1, 10, 11),
-        Run("b", 1, 8, 2, 15, 15.5),
-        Run("b", 1, 7, 1, 20.5, None),
+        Run("c", 2, 5, "u:8", 1, 10, 11),
+        Run("b", 1, 8, "v:1", 2, 15, 15.5),
+        Run("b", 1, 7, "u:9", 1, 20.5, None),
     ]
 
 
 def test_a_run_that_begins_twice_is_told(tmp_path: Path) -> None:
-    (tmp_path / "runs-1.log").write_text("begin a 1 5 1 10.0\nbegin a 1 5 1 11.0\n")
+    (tmp_path / "runs-1.log").write_text("begin a 1 5 w:1 1 10.0\nbegin a 1 5 w:1 1 11.0\n")
     with pytest.raises(AssertionError, match="task a began twice with fence 5"):
         read_runs(tmp_path)
 

@@ -36,7 +36,8 @@ class RunLog:
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
 
     def write(self, word: str, ctx: TaskContext) -> None:
-        line = f"{word} {ctx.task_id} {ctx.attempt} {ctx.fence} {os.getpid()} {time.time():.6f}\n"
+        token = ctx._run.token  # type: ignore[attr-defined]  # tasks know only the fence
+        line = f"{word} {ctx.task_id} {ctx.attempt} {ctx.fence} {token} {os.getpid()} {time.time():.6f}\n"
         os.write(self._file, line.encode())
 
 
