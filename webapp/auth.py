@@ -24,7 +24,7 @@ pages = Blueprint("auth", __name__)
 log = logging.getLogger(__name__)
 csrf = CSRFProtect()
 
-_WINDOW = 300.0  # seconds over which tries are counted
+_WINDOW = 300.0  # seconds over which tries that fail are counted
 _TRIES_PER_NAME = 5  # of one name from one address
 _TRIES_PER_ADDRESS = 60
 # Checked when the name is unknown, so that the answer takes as long as for a known one.
@@ -57,16 +57,23 @@ def login() -> ResponseReturnValue:
     if user is None or not right:
         log.warning("a sign-in as %r from %s was refused", name[:128], request.remote_addr)
         return _page(_WRONG, name=name), 401
+    was_right(name)
     return _start(user, "by password")
 
 
 @pages.post("/login/link")
 def redeem() -> ResponseReturnValue:
     """Sign in with a one-time link."""
-    if not may_try():  # a token cannot be guessed; this only keeps the noise down
+    tries, bucket = engine().accounts, f"link:{_address()}"
+    if not tries.allow_attempt(
+        bucket, _TRIES_PER_ADDRESS, _WINDOW
+    ):  # none can be guessed; this only keeps the noise down
         return _page(TOO_MANY), 429
-    found = engine().accounts.redeem_login_link(request.form.get("token", ""))
-    return _start(found, "by link") if found else (_page(_USED), 401)
+    found = tries.redeem_login_link(request.form.get("token", ""))
+    if found is None:
+        return _page(_USED), 401
+    tries.give_back_attempt(bucket)
+    return _start(found, "by link")
 
 
 @pages.post("/logout")
@@ -89,12 +96,28 @@ def theme() -> ResponseReturnValue:
     return response
 
 
-def may_try(name: str | None = None) -> bool:
-    """Whether one more password may be tried from this address, for this name; counts it."""
-    allow, address = engine().accounts.allow_attempt, request.remote_addr or "unknown"
-    if not allow(f"login:{address}", _TRIES_PER_ADDRESS, _WINDOW):
-        return False
-    return name is None or allow(f"login:{address}:{name[:128]}", _TRIES_PER_NAME, _WINDOW)
+def may_try(name: str) -> bool:
+    """Whether one more password may be tried for this name from this address; counts it as one that fails.
+
+    It is counted before it is looked at, so that tries at the same time are not one. Of a name that is refused no more is
+    counted for the address, which may be a proxy's and so everybody's.
+    """
+    allow = engine().accounts.allow_attempt
+    of_name, of_address = _buckets(name)
+    return allow(of_name, _TRIES_PER_NAME, _WINDOW) and allow(of_address, _TRIES_PER_ADDRESS, _WINDOW)
+
+
+def was_right(name: str) -> None:
+    """The password was right: the try that :func:`may_try` allowed is not counted."""
+    engine().accounts.give_back_attempt(*_buckets(name))
+
+
+def _buckets(name: str) -> tuple[str, str]:
+    return f"login:{_address()}:{name[:128]}", f"login:{_address()}"
+
+
+def _address() -> str:
+    return request.remote_addr or "unknown"
 
 
 def start_session(user: User) -> None:

@@ -9,7 +9,7 @@ from flask import Blueprint, flash, g, redirect, render_template, request, url_f
 from werkzeug.security import check_password_hash, generate_password_hash
 
 from webapp.audit import record
-from webapp.auth import TOO_MANY, may_try, start_session
+from webapp.auth import TOO_MANY, may_try, start_session, was_right
 from webapp.engine import engine
 from webapp.errors import sentence
 from webapp.forms import Field
@@ -41,6 +41,7 @@ def change() -> ResponseReturnValue:
         log.warning("a change of the password of %r from %s was refused", user.name, request.remote_addr)
         fields["current"].error = "This is not your password."
         return _page(fields), 422
+    was_right(user.name)
     new_hash = generate_password_hash(request.form["new"], method="scrypt")
     changed = engine().accounts.change_password(user, new_hash)
     if changed is None:  # by an admin at the same moment, who ended this session too

@@ -55,5 +55,6 @@ def _days(text: str) -> int | None:
 
 
 def _page(**shown: Any) -> str:
-    found = engine().accounts.api_tokens()
-    return render_template("tokens.html", tokens=found, roles=ROLES, longest=LONGEST_DAYS, **{"typed": {}, **shown})
+    found, setting = engine().accounts.api_tokens(), bool(engine().settings.api_token)
+    words = {"typed": {}, "setting": setting, **shown}
+    return render_template("tokens.html", tokens=found, roles=ROLES, longest=LONGEST_DAYS, **words)

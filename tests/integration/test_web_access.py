@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -60,6 +61,55 @@ def test_the_sixth_try_in_five_minutes_is_not_even_checked(web: Web) -> None:
     assert statuses == [401] * 5
     assert last.status_code == 429
     assert "wait 5 minutes" in last.text
+
+
+def test_only_tries_that_fail_are_counted(web: Web) -> None:
+    web.accounts.add_user("ada", generate_password_hash("correct horse", method="scrypt"), "viewer")
+
+    right = [web.log_in(web.stranger(), "ada", "correct horse").status_code for _ in range(7)]
+    wrong = [web.log_in(web.stranger(), "ada", "wrong").status_code for _ in range(6)]
+
+    assert right == [303] * 7
+    assert wrong == [401] * 5 + [429]
+
+
+def test_links_that_sign_in_are_not_counted_and_wrong_ones_keep_no_password_out(web: Web) -> None:
+    web.accounts.add_user("ada", generate_password_hash("correct horse", method="scrypt"), "viewer")
+    client = web.stranger()
+    form = {"csrf_token": find_csrf_token(client.get("/login").text), "token": "made up"}
+
+    links = [web.redeem(web.stranger(), web.accounts.create_login_link("ada", "viewer")).status_code for _ in range(3)]
+    made_up = [client.post("/login/link", data=form).status_code for _ in range(61)]
+
+    assert links == [303] * 3
+    assert made_up == [401] * 60 + [429]
+    assert web.log_in(client, "ada", "correct horse").status_code == 303
+
+
+def test_whoever_hammers_one_name_keeps_no_other_out(web: Web) -> None:
+    """All who come through a proxy that the settings do not know have one address."""
+    for name in ("ada", "bob"):
+        web.accounts.add_user(name, generate_password_hash("correct horse", method="scrypt"), "viewer")
+    client = web.stranger()
+
+    tries = [web.log_in(client, "ada", "wrong").status_code for _ in range(70)]
+
+    assert tries == [401] * 5 + [429] * 65
+    assert web.log_in(client, "bob", "correct horse").status_code == 303
+
+
+def test_tries_at_the_same_time_are_each_counted(web: Web) -> None:
+    web.accounts.add_user("ada", generate_password_hash("correct horse", method="scrypt"), "viewer")
+
+    with ThreadPoolExecutor(12) as threads:
+        tries = list(threads.map(lambda _: web.log_in(web.stranger(), "ada", "wrong").status_code, range(12)))
+
+    assert sorted(tries) == [401] * 5 + [429] * 7
+
+
+def test_giving_back_a_try_of_a_window_that_is_over_leaves_nothing(web: Web) -> None:
+    web.accounts.give_back_attempt("login:here")
+    assert not web.engine.store.client.keys(web.engine.store.key("throttle:", "*"))
 
 
 def test_behind_a_proxy_tries_are_counted_by_visitor(redis_server: EmbeddedRedis) -> None:

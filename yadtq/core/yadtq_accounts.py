@@ -25,6 +25,13 @@ __all__ = [
     "validity",
 ]
 
+# Not below zero, nor in a window that is over, whose key would then never go.
+_GIVE_BACK = """
+for _, key in ipairs(KEYS) do
+  if tonumber(redis.call('GET', key) or 0) > 0 then redis.call('DECR', key) end
+end
+"""
+
 
 class Accounts(Users, Sessions, Tokens):
     """Accounts of one store; each call raises ResultStoreUnavailable."""
@@ -36,6 +43,11 @@ class Accounts(Users, Sessions, Tokens):
         pipe.set(key, 0, ex=max(1, int(window)), nx=True)
         pipe.incr(key)
         return int(self._store.guard(pipe.execute)[1]) <= limit
+
+    def give_back_attempt(self, *buckets: str) -> None:
+        """Count one attempt less in the present windows: it was none to guard against."""
+        keys = [self._store.key("throttle:", hashed(bucket)) for bucket in buckets]
+        self._store.guard(lambda: self._client.eval(_GIVE_BACK, len(keys), *keys))
 
     def web_secret(self) -> str:
         """The cookie key shared by all web processes where none is set; made at the first call."""
