@@ -126,6 +126,14 @@ function showFailed() {
 const nav = $(".nav");
 if (nav) new MutationObserver(showFailed).observe(nav, { subtree: true, childList: true, characterData: true });
 
+// A page that is hidden lets its socket go after a minute; its title counts on.
+setInterval(async () => {
+  const tally = $("[data-count=all-failed]");
+  if (!document.hidden || !tally || ["paused", "signin"].includes($("#live")?.dataset.live)) return;
+  const answer = await fetch("/failed/count", { redirect: "manual" }).catch(() => null);
+  if (answer?.ok) write(tally, (await answer.json()).failed.toLocaleString("en"));
+}, 45000);
+
 // ---- where the server is away, wait for it
 
 const zone = $("#zone");

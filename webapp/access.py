@@ -30,6 +30,7 @@ ROLES = {
     "metrics.metrics": "viewer",
     "password.form": "viewer",
     "password.change": "viewer",
+    "failed.count": "viewer",
     "failed.index": "viewer",
     "failed.rejected": "viewer",
     "kafka.index": "viewer",

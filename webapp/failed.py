@@ -46,6 +46,12 @@ def index() -> ResponseReturnValue:
     )
 
 
+@pages.get("/count")
+def count() -> ResponseReturnValue:
+    """How many failed tasks there are, for the title of a page that nobody looks at."""
+    return {"failed": engine().views.failed_count()}
+
+
 @pages.get("/rejected")
 def rejected() -> ResponseReturnValue:
     """The newest records of the dead topic."""

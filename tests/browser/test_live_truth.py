@@ -115,6 +115,27 @@ def test_a_line_that_opens_and_lets_nothing_through_is_not_called_live(stack: St
     page.context.close()
 
 
+def test_a_hidden_page_lets_its_socket_go_and_its_title_counts_on(stack: Stack, browser: Browser) -> None:
+    page = stack.sign_in(browser)
+    page.add_init_script("Object.defineProperty(document, 'hidden', { get: () => Boolean(window.away) })")
+    page.clock.install()
+    with page.expect_websocket() as opened:
+        page.goto(f"{stack.url}/workers")
+    expect(page.locator(STATE)).to_have_text("Live")
+
+    page.evaluate("window.away = true; document.dispatchEvent(new Event('visibilitychange'))")
+    with opened.value.expect_event("close"):
+        page.clock.run_for(61_000)
+    stack.client.wait_for_result(stack.client.submit("fail"), 20)
+    page.clock.run_for(46_000)
+
+    expect(page).to_have_title(f"({stack.views.failed_count():,}) Workers · YADTQ")
+    with page.expect_websocket():
+        page.evaluate("window.away = false; document.dispatchEvent(new Event('visibilitychange'))")
+    expect(page.locator(STATE)).to_have_text("Live")
+    page.context.close()
+
+
 def test_a_deleted_task_is_struck_out_where_it_stands(stack: Stack, browser: Browser) -> None:
     task_id = stack.client.options(queue=UNSERVED, delay=3600).submit("add", 1)
     page = watching(stack, browser)
