@@ -27,6 +27,7 @@ class Kafka:
         self.answers: list[Answer] = []
         self.failures: list[Callable[[BaseException], None]] = []
         self.refuses = False
+        self.bad: set[str] = set()  # ids that raise what nobody foresaw
         self.at_once = True
         self.passable = threading.Event()
         self.passable.set()
@@ -48,6 +49,8 @@ class Kafka:
             raise BrokerUnavailable("Kafka at k:1 cannot be reached")
 
     def send(self, record: Record, acknowledged: Answer, failed: Callable[[BaseException], None]) -> None:
+        if record.id in self.bad:
+            raise ValueError("Unrecognized partition 6")
         self.sent.append(record)
         if self.at_once:
             acknowledged(3, len(self.sent))
@@ -62,8 +65,11 @@ class Redis:
     def __init__(self) -> None:
         self.batches: list[list[tuple[str, int, int, int]]] = []
         self.away = False
+        self.breaks = False  # in a way nobody foresaw
 
     def published(self, records: Iterable[tuple[str, int, int, int]]) -> None:
+        if self.breaks:
+            raise RuntimeError("unforeseen")
         if self.away:
             raise ResultStoreUnavailable("Redis at r:1 cannot be reached")
         self.batches.append(list(records))
@@ -170,6 +176,53 @@ def test_a_failed_delivery_is_not_acknowledged(publisher: Publisher, kafka: Kafk
     kafka.answers[1](5, 50)
     eventually(lambda: store.noted)
     assert store.noted == [("t2", 1, 5, 50)]
+
+
+def test_a_bad_record_takes_no_other_with_it(
+    publisher: Publisher, kafka: Kafka, store: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    kafka.bad.add("t1")
+    publisher.publish(records(0, 1, 2))
+    eventually(lambda: len(store.noted) == 2)
+    publisher.publish(records(3))
+    publisher.close(10)  # nor is it waited for
+    assert kafka.sent == records(0, 2, 3)
+    assert [record.getMessage() for record in caplog.records] == [
+        "task t1 could not be sent to Kafka; it waits in Redis and is sent again"
+    ]
+
+
+def test_a_thread_that_fails_says_so_and_starts_again_with_the_next_record(
+    publisher: Publisher, kafka: Kafka, store: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.breaks = True
+    publisher.publish(records(1))
+    first = publisher._thread
+    assert first is not None
+    eventually(lambda: not first.is_alive())
+    assert [record.getMessage() for record in caplog.records] == [
+        "the sender of records failed, and starts again with the next one; workers send what it held"
+    ]
+    store.breaks = False
+    publisher.publish(records(2))
+    eventually(lambda: store.noted == [("t2", 1, 3, 2)])
+    assert kafka.sent == records(1, 2)
+
+
+def test_an_owner_can_mind_the_thread_itself(kafka: Kafka, store: Redis) -> None:
+    failures: list[Exception] = []
+
+    def guarded(loop: Callable[[], None]) -> None:
+        try:
+            loop()
+        except RuntimeError as error:
+            failures.append(error)
+
+    store.breaks = True
+    publisher = Publisher(kafka, store, guarded)  # type: ignore[arg-type]
+    publisher.publish(records(1))
+    eventually(lambda: failures)
+    publisher.close(0)
 
 
 def test_redis_away_loses_only_notes(publisher: Publisher, kafka: Kafka, store: Redis) -> None:

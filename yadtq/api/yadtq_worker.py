@@ -135,7 +135,7 @@ class TaskWorker:
         self._lease = Lease(self._intake.settle, self._recovery.new_era)
         self._claimer = Claimer(store, broker, self._intake, self._lease, self._pool, self.name, self._recovery.fenced)
         self._finisher = Finisher(store, self._lease, self.name, self._made_room)
-        self._publisher = Publisher(broker, store)
+        self._publisher = Publisher(broker, store, self._guarded)
         self._control = Control(self._claimer, self._intake, self._lease, self.name, self._stop)
         self._poller = Poller(
             broker, list(self._queue_of), self._intake, self._lease, self.name, self._stop, self._gives_way

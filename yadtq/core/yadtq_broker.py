@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 REASON_HEADER = "yadtq-reason"  # beside a record in the dead topic: why it is there
 MAX_TOPIC = 249  # characters, Kafka's bound
 DELIVERY_TIMEOUT = 15.0  # seconds a send is tried; the outbox's check comes after that
+METADATA_AGE_MS = 30_000  # after which partitions that somebody added are known
 
 
 class Record(NamedTuple):
@@ -39,7 +40,7 @@ class Record(NamedTuple):
     body: bytes
     header: bytes  # GEN:KEYID:MAC
     timestamp: int  # ms of Redis' clock
-    partition: int | None = None  # None: by the id
+    partition: int | None = None  # by the id, where there is none or the producer does not know of it
 
 
 class Broker(Connection):
@@ -142,6 +143,7 @@ class Broker(Connection):
                         max_request_size=2_097_152,
                         delivery_timeout_ms=int(DELIVERY_TIMEOUT * 1000),
                         max_block_ms=5000,
+                        metadata_max_age_ms=METADATA_AGE_MS,
                         metrics_enabled=False,
                     )
                 )
@@ -157,12 +159,16 @@ class Broker(Connection):
         """
 
         def run() -> None:
-            future = self.producer().send(
+            producer, partition = self.producer(), record.partition
+            # Its reader has told of it; one that was just added is not known here yet.
+            if partition is not None and partition not in producer.partitions_for(record.topic):
+                partition = None
+            future = producer.send(
                 record.topic,
                 record.body,
                 key=record.id.encode(),
                 headers=[(HEADER, record.header)],
-                partition=record.partition,
+                partition=partition,
                 timestamp_ms=record.timestamp,
             )
             future.add_callback(lambda meta: acknowledged(meta.partition, meta.offset))
@@ -226,7 +232,7 @@ class Broker(Connection):
                 session_timeout_ms=10_000,
                 heartbeat_interval_ms=3000,
                 max_poll_interval_ms=60_000,
-                metadata_max_age_ms=30_000,
+                metadata_max_age_ms=METADATA_AGE_MS,
                 retry_backoff_ms=100,
                 fetch_max_wait_ms=100,
                 max_poll_records=1000,

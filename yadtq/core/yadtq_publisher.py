@@ -12,6 +12,7 @@ import threading
 import time
 import weakref
 from collections import deque
+from collections.abc import Callable
 
 from yadtq.core.yadtq_broker import Broker, Record
 from yadtq.core.yadtq_outage import OutageLog
@@ -27,12 +28,26 @@ ACK_BATCH = 500
 EXIT_PATIENCE = 5.0  # seconds an ending program waits for what it submitted last
 
 
-class Publisher:
-    """Publishes records for one owner; starts its thread with the first record."""
+def _log_its_end(loop: Callable[[], None]) -> None:
+    """Run a loop; one that fails in a way nobody foresaw is told of."""
+    try:
+        loop()
+    except Exception:
+        logger.exception("the sender of records failed, and starts again with the next one; workers send what it held")
 
-    def __init__(self, broker: Broker, store: ResultStore) -> None:
+
+class Publisher:
+    """Publishes records for one owner; starts its thread with the first record, and again after the thread has failed.
+
+    ``guarded`` runs the thread's loop and minds its failure; its default logs it.
+    """
+
+    def __init__(
+        self, broker: Broker, store: ResultStore, guarded: Callable[[Callable[[], None]], None] = _log_its_end
+    ) -> None:
         self._broker = broker
         self._store = store
+        self._guarded = guarded
         self._queue: queue.SimpleQueue[Record | None] = queue.SimpleQueue()  # None only wakes the thread
         self._acked: deque[tuple[str, int, int, int]] = deque()
         self._pending = 0  # handed to the producer, not yet answered
@@ -51,7 +66,7 @@ class Publisher:
         for record in records:
             self._queue.put(record)
         self._idle.clear()  # after the puts: idle may then be told late, but never too early
-        if self._thread is None:
+        if self._thread is None or not self._thread.is_alive():
             self._start()
 
     def close(self, seconds: float = EXIT_PATIENCE) -> None:
@@ -67,8 +82,12 @@ class Publisher:
 
     def _start(self) -> None:
         with self._start_lock:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._loop, name="yadtq-publisher", daemon=True)
+            if self._closing:
+                return
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(
+                    target=self._guarded, args=(self._loop,), name="yadtq-publisher", daemon=True
+                )
                 self._thread.start()
                 _close_when_main_ends(self)
 
@@ -99,6 +118,16 @@ class Publisher:
             self._send(record)
 
     def _send(self, record: Record) -> None:
+        """Hand one record to Kafka; what goes wrong with it concerns no other."""
+        with self._pending_lock:
+            self._pending += 1
+        try:
+            self._hand_over(record)
+        except Exception:
+            logger.exception("task %s could not be sent to Kafka; it waits in Redis and is sent again", record.id)
+            self._answered()
+
+    def _hand_over(self, record: Record) -> None:
         def acknowledged(partition: int, offset: int) -> None:
             self._acked.append((record.id, record.gen, partition, offset))
             self._answered()
@@ -111,8 +140,6 @@ class Publisher:
                 )
             self._answered()
 
-        with self._pending_lock:
-            self._pending += 1
         try:
             self._broker.ensure_topics([record.topic])
             self._broker.producer()
