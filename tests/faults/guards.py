@@ -142,24 +142,31 @@ GUARDS = {
         ),
         Guard(
             "emptied-is-rebuilt",
-            "A record without a row that is older than Redis' data is rebuilt and run.",
+            "A record without a row that is older than Redis' data is rebuilt and run, whatever its age.",
             "redis_is_emptied_under_an_old_backlog",
             "lost",
-            (Patch("claim.lua", "if EPOCH_BORN > record_time or ", "if "),),
+            (Patch("common.lua", "newest = math.floor((newest or 0) / 1000)", "newest = (newest or US) / 1000"),),
+        ),
+        Guard(
+            "gap-is-rebuilt",
+            "So is one submitted when Redis, by what it knew after a restart, may have lost it.",
+            "a_failover_loses_a_submit",
+            "lost",
+            (Patch("claim.lua", "if tonumber(from) <= record_time then return true end", ""),),
         ),
         Guard(
             "young-is-rebuilt",
-            "A record without a row that is younger than two hours is rebuilt and run.",
-            "a_failover_loses_a_submit",
+            "So is one whose row cannot have had its time yet.",
+            "a_row_is_evicted",
             "lost",
-            (Patch("claim.lua", " or NOW - record_time < tonumber(ARGV[5]) then", " then"),),
+            (Patch("claim.lua", "if NOW - record_time < tonumber(ARGV[5]) then return true end", ""),),
         ),
         Guard(
             "old-stays-ended",
-            "A record without a row that is older than two hours, and younger than Redis' data, is done.",
+            "Any other record without a row is done.",
             "a_record_comes_again_after_its_row_has_gone",
             "twice",
-            (Patch("claim.lua", "or NOW - record_time < tonumber(ARGV[5]) then", "or true then"),),
+            (Patch("claim.lua", "row_was_lost(record_time) and 'LOST' or 'DONE'", "'LOST'"),),
         ),
         # -- finishes and publications --------------------------------------------------------------
         Guard(

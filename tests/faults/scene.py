@@ -125,6 +125,12 @@ class Scene(Trial):
         broker.send(record, lambda _partition, offset: sent.append(offset), lambda error: None)
         eventually(lambda: sent)
 
+    def was_submitted(self, task_id: str, ago: int) -> None:
+        """As if it had been ``ago`` ms ago, to a Redis that has run all the time."""
+        prefix, redis = self.house.prefix, self.house.redis
+        redis.zadd(f"{prefix}index:all", {task_id: (self.house.store.time_ms() - ago) * 1000})
+        redis.delete(f"{prefix}gaps")
+
     def forget(self, task_id: str) -> None:
         """Redis keeps nothing of the task any more."""
         prefix, redis = self.house.prefix, self.house.redis

@@ -50,7 +50,7 @@ def redis_is_emptied_while_a_task_runs(scene: Scene) -> Verdict:
     return scene.judge_once(within=15)
 
 
-@script()
+@script(result_ttl=7200)
 def redis_is_emptied_under_an_old_backlog(scene: Scene) -> Verdict:
     """Records of three hours ago that nobody has taken yet: Kafka alone knows of them."""
     task_id = scene.submit_unpublished("square", 3, 0.0)
@@ -60,31 +60,43 @@ def redis_is_emptied_under_an_old_backlog(scene: Scene) -> Verdict:
     return scene.judge_once(within=15)
 
 
-@script()
+@script(result_ttl=7200)
 def a_failover_loses_a_submit(scene: Scene) -> Verdict:
-    """Kafka has the record, the replica has no row."""
+    """Kafka has the record, the replica has no row; and no worker comes for three hours."""
     worker = scene.start()
     first = scene.submit("square", 1, 0.0)
     scene.is_(first, "success")
     worker.signal(signal.SIGTERM)
     worker.wait(20)
+    scene.was_submitted(first, ago=4 * HOUR)
     scene.redis.start_replica()
     scene.stop_replication()
-    scene.submit("square", 2, 0.0)
-    scene.published()
+    lost = scene.submit_unpublished("square", 2, 0.0)
+    scene.send_again(lost, age=3 * HOUR)
     scene.redis.fail_over()
     scene.start()
     return scene.judge(within=15)
 
 
 @script()
+def a_row_is_evicted(scene: Scene) -> Verdict:
+    """By a Redis with the wrong policy; Kafka has the record."""
+    task_id = scene.submit("square", 2, 0.0)
+    scene.published()
+    scene.was_submitted(task_id, ago=4 * HOUR)
+    scene.forget(task_id)
+    scene.start()
+    return scene.judge(within=15)
+
+
+@script(result_ttl=7200)
 def a_record_comes_again_after_its_row_has_gone(scene: Scene) -> Verdict:
     """The task ended, and its row's time is over."""
-    scene.house.redis.set(f"{scene.house.prefix}epoch", f"{scene.house.store.time_ms() - 4 * HOUR}-00000000")
     scene.start()
     task_id = scene.submit("square", 3, 0.0)
     scene.is_(task_id, "success")
     eventually(lambda: task_id in scene.ended_at)
+    scene.was_submitted(task_id, ago=4 * HOUR)
     scene.forget(task_id)
     scene.send_again(task_id, age=3 * HOUR)
     scene.is_(scene.submit("square", 4, 0.0), "success")

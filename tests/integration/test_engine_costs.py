@@ -28,6 +28,8 @@ LASTING = {
     "groups",
     "open_minute",
     "ever",
+    "server",
+    "gaps",
 }
 GREETINGS = {b"HELLO", b"CLIENT", b"SELECT", b"INFO"}  # once a connection or server, whatever is done with it
 LASTING |= {f"index:{name}" for name in ("all", "success", "failed", "cancelled", "expired")}

@@ -9,10 +9,12 @@ from collections.abc import Callable, Sequence
 from tests.model.log import Consumer, Log, LogBroker
 from tests.model.member import Clock, Died, Line, Member, Trouble, step_by_step
 from tests.model.promises import LONG, Promises
+from tests.model.reference import GAP_MARGIN
 from tests.model.world import World
 from yadtq import TaskClient
 
 PARTITIONS = 2
+OLD = 2 * GAP_MARGIN  # ms
 
 
 class Fleet:
@@ -30,6 +32,8 @@ class Fleet:
         self.broken = False
         self._unsafe = 0  # ms since Redis last wrote to disk
         self._names = itertools.count(1)
+        self.world.release("nobody", [], leave=False)  # the data begins,
+        self.world.pass_time(OLD)  # long before the first submit
         self.new_client()
         self.join()
         self.partitions_move()
@@ -182,16 +186,24 @@ class Fleet:
         self.world.go_back(self._copy)
         self.restarts += 1
         self.promises.redis_went_back(self.world.picture())
+        self._another_server()
 
     def redis_restarts(self) -> None:
         """Nothing is lost, and nobody can know."""
+        self.world.restart()
         self.restarts += 1
+        self._another_server()
 
     def redis_is_emptied(self) -> None:
         self.world.wipe()
         self.restarts += 1
         self.promises.redis_was_emptied()
+        self._another_server()
         self.fsync()
+
+    def _another_server(self) -> None:
+        submits = self.world.picture().zsets.get("index:all", {})
+        self.promises.gap_begins(max(submits.values()) / 1000 + self.world.passed if submits else 0)
 
     def look(self) -> None:
         self.broken = True  # until it is known that nothing is

@@ -60,6 +60,10 @@ class Log:
             for entry in entries[self.start_of(position) :]
         )
 
+    def times_of(self, task_id: str) -> set[int]:
+        """When its records were made (ms), wherever they are now."""
+        return {e.received.timestamp for entries in self.entries.values() for e in entries if e.id == task_id}
+
     def passed_by(self) -> set[str]:
         """The tasks of all records that lie behind what is committed."""
         return {

@@ -81,6 +81,7 @@ class Line(ResultStore):
             raise ResultStoreUnavailable("Redis is away")
         reply = super().run(move, *args)
         era = f"era {self._fleet.restarts}"  # the real one tells when the data set began, which is moved in time
+        self._fleet.promises.redis_answered(reply.now + self._fleet.world.passed)
         self._fleet.look()
         self._fleet.happen(after)
         if fate == "die after":

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from tests.model.checks import check_bounds, check_indexes, check_progress
 from tests.model.log import Log
+from tests.model.reference import GAP_MARGIN
 from tests.model.world import Picture
 from yadtq.core.yadtq_result_db import ClaimItem
 from yadtq.core.yadtq_task import TERMINAL, TaskStatus
@@ -29,6 +30,9 @@ class Promises:
         self._unbound: set[str] = (
             set()
         )  # tasks that may run without their record: for long, or told again to another Redis
+        self._over: set[str] = set()  # tasks that had ended, and whose rows have had their time
+        self._gaps: list[tuple[float, float]] = []  # when submits may have been lost: since and until, ms
+        self._open_gaps: list[float] = []  # the same, until Redis answers: the newest submit that it still knows
         self._outcomes: dict[str, str] = {}  # per task that has a result: the run that gave it
         self._fences: dict[str, int] = {}
         self._fence_of: dict[str, int] = {}  # by token
@@ -79,6 +83,20 @@ class Promises:
         self._unbound |= self._ended
         self._excuse(self._seen)
 
+    def gap_begins(self, newest: float) -> None:
+        """A Redis has come that knows of no submit after this one."""
+        self._open_gaps.append(newest)
+
+    def redis_answered(self, now: int) -> None:
+        for newest in self._open_gaps:
+            self._gaps.append((min(newest, now) - GAP_MARGIN, max(newest, now) + GAP_MARGIN))
+        self._open_gaps.clear()
+
+    def _may_be_lost(self, task_id: str) -> bool:
+        """Whether Redis cannot know that the task ended, once its row has had its time."""
+        times = self._log.times_of(task_id)
+        return any(start <= at <= end for at in times for start, end in self._gaps)
+
     def _excuse(self, gone: set[str]) -> None:
         """What a task has become since its last record was read is only in Redis."""
         for task_id in gone - self._ended:
@@ -101,6 +119,7 @@ class Promises:
         self._before = picture
         self._seen |= set(picture.rows)
         self._rows = picture.rows
+        self._check_over(set(picture.rows))
         for task_id, row in picture.rows.items():
             if TaskStatus(row["status"]) in TERMINAL:
                 self._ended.add(task_id)
@@ -110,6 +129,13 @@ class Promises:
         self._check_running(picture, now)
         self._check_needed(picture, self._ended, "Redis")
         self._check_needed(self.disk, self._ended_on_disk, "the disk of Redis")
+
+    def _check_over(self, rows: set[str]) -> None:
+        """What ended long ago does not come back, but where Redis may have lost it."""
+        for task_id in self._over & rows:
+            assert self.clock_went_back or self._may_be_lost(task_id), f"{task_id} had ended, and is here again"
+            self._outcomes.pop(task_id, None)
+        self._over = (self._over | self._ended) - rows
 
     def _check_outcome(self, task_id: str, row: dict[str, str]) -> None:
         if row["status"] != "success":

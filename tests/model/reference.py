@@ -21,7 +21,7 @@ WORKER_TTL = 3_600_000
 STEADY_FOR = 15_000  # how long a series lasts before its owner may call others dead
 UNHELD_AFTER = 15_000  # a run its worker knows nothing of goes back
 OFFLINE_AFTER = 30_000
-YOUNG = 7_200_000  # a record without a row is run again up to this age
+GAP_MARGIN = 60_000  # on either side of the time in which Redis may have lost submits
 RESULT_TTL = 10_000_000
 FAILED_TTL = 20_000_000
 TOMBSTONE_TTL = 30_000_000
@@ -94,8 +94,15 @@ class Model:
     asked: dict[str, dict[str, int]] = field(
         default_factory=dict
     )  # per incarnation, commands -> µs when, in their order
-    born: int = 0  # when this data set began
+    submits: dict[str, int] = field(default_factory=dict)  # when tasks came in, also those whose rows have gone
+    gaps: dict[int, int] = field(default_factory=dict)  # submits from then till then may have been lost
     rates: Counter[str] = field(default_factory=Counter)  # what ended; w and r: by bucket of waiting and running time
+
+    def another_server(self, now: int) -> None:
+        """Redis answers for the first time since it was started, or its data replaced."""
+        newest = max(self.submits.values(), default=0)
+        start = min(now, newest) - GAP_MARGIN
+        self.gaps[start] = max(self.gaps.get(start, 0), now + GAP_MARGIN, newest + GAP_MARGIN)
 
     # -- clients ---------------------------------------------------------------------------------------------
 
@@ -124,6 +131,7 @@ class Model:
         if task.key:
             self.keys[task.key] = (task.id, now + TOMBSTONE_TTL + FAILED_TTL)
         self.rows[task.id] = row
+        self.submits[task.id] = now
 
     def published(self, task_id: str, gen: int, place: tuple[int, int]) -> None:
         row = self.rows.get(task_id)
@@ -176,6 +184,7 @@ class Model:
         if not row.ended:
             self._end(now, task_id, "cancelled", TOMBSTONE_TTL)
         row.deleted, row.gone_at = True, now + TOMBSTONE_TTL
+        del self.submits[task_id]
         row.envelope = row.reason = row.fp = row.expires = row.cancel = None
         row.history, row.whole_result, row.report = 0, False, None
         return "deleted"
@@ -224,8 +233,9 @@ class Model:
     def _claim(self, now: int, inc: str, worker: Worker, item: ClaimItem, reasserts: bool) -> str:
         row = self.rows.get(item.id)
         if row is None:
-            young = self.born > item.record_time or now - item.record_time < YOUNG
-            return "LOST" if young else "DONE"
+            young = now - item.record_time < min(RESULT_TTL, FAILED_TTL)
+            in_a_gap = any(start <= item.record_time <= end for start, end in self.gaps.items())
+            return "LOST" if young or in_a_gap else "DONE"
         if row.ended or row.gen > item.gen:
             return "DONE"
         if row.status == "processing":
@@ -267,6 +277,7 @@ class Model:
             self.rates["rebuilt"] += 1
             self.outbox[task_id] = now + RECHECK  # the caller may die before it claims
             self.rows[task_id] = Row(queue, "queued", gen, envelope=envelope, changed=now)
+            self.submits[task_id] = now
 
     def report(self, task_id: str, token: str, told: str) -> str:
         row = self.rows.get(task_id)
@@ -492,7 +503,8 @@ class Model:
         }
         self.workers = {inc: worker for inc, worker in self.workers.items() if worker.gone_at > now}
         self.online = {inc: beat - span for inc, beat in self.online.items()}
-        self.born -= span
+        self.submits = {task_id: at - span for task_id, at in self.submits.items()}
+        self.gaps = {start - span: end - span for start, end in self.gaps.items()}
         self.keys = {key: (task_id, end - span) for key, (task_id, end) in self.keys.items() if end - span > now}
         self.rows = {i: row for i, row in self.rows.items() if row.gone_at is None or row.gone_at > now}
 

@@ -23,6 +23,7 @@ from hypothesis.stateful import (
 from tests.model.fleet import Fleet
 from tests.model.member import Member, publish
 from tests.model.profiles import SHRINKING, machine_settings
+from tests.model.reference import RESULT_TTL
 from yadtq.embedded import EmbeddedRedis
 from yadtq.errors import IllegalMove, ResultStoreUnavailable, TaskNotFound
 
@@ -39,6 +40,7 @@ IN_A_POLL = st.sampled_from(["partitions return", "partitions return", *EVENTS])
 TROUBLE = st.tuples(st.sampled_from(["ok", "ok", "unsent", "lost", "die before", "die after"]), EVENT, EVENT)
 TROUBLES = st.one_of(st.just([]), st.lists(TROUBLE, max_size=4))
 SPANS = st.sampled_from([100, 600, 2_100, 2_100, 6_000, 21_000, 45_000, 320_000, -3_000])
+HOURS = RESULT_TTL + 1_000_000  # ms, and less than failed tasks are kept
 STEPS = st.sampled_from(["poll", "claim", "begin", "end", "finish", "beat", "keep", "audit", "publish", "commit"])
 HOW = st.sampled_from(["ok", "ok", "error", "final"])
 
@@ -251,6 +253,12 @@ class FleetMachine(RuleBasedStateMachine):
                 fleet.pass_time(8_000)
                 for member in fleet.members:
                     member.do("beat")
+
+    @rule(sure=st.integers(0, 3))
+    def hours_pass(self, sure: int) -> None:
+        """All are away for so long that what has ended is forgotten."""
+        if not sure:
+            self.fleet.pass_time(HOURS)
 
     @rule(event=st.sampled_from(["fsync", "redis goes back", "redis goes back", "redis restarts", "redis is emptied"]))
     def something_happens_to_redis(self, event: str) -> None:

@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 
 from tests.model.checks import check_against_model, check_bounds, check_indexes, check_progress
 from tests.model.profiles import SHRINKING, machine_settings
-from tests.model.reference import Model
+from tests.model.reference import GAP_MARGIN, Model
 from tests.model.world import Picture, World
 from yadtq.core.yadtq_codec import INLINE_LIMIT
 from yadtq.core.yadtq_result_db import ClaimItem, NewTask
@@ -96,8 +96,9 @@ class Moves(RuleBasedStateMachine):
     @initialize()
     def first_worker(self) -> None:
         self.world.beat("w1", "{}", "{}", [])
-        self.model.born = int(str(self.world.plain.get(self.world.key("epoch"))).partition("-")[0])
+        self.model.another_server(self.now)
         self.model.beat(self.now, "w1", [])
+        self._pass(2 * GAP_MARGIN)  # the data began long before the first submit
 
     @precondition(lambda self: len(self.model.rows) < MOST_TASKS)
     @rule(
@@ -502,6 +503,13 @@ class Moves(RuleBasedStateMachine):
         if not sure:
             self._pass(span)
             self.batches.clear()  # no client repeats a submit after hours
+            self._read_late()
+
+    def _read_late(self) -> None:
+        """A worker comes and reads the newest records."""
+        inc = f"w{next(self.numbers)}"
+        self._beat(inc)
+        self._claim(inc, [Run(inc, f"{inc}:{next(self.numbers)}", record) for record in self.records[-5:]])
 
     def _pass(self, span: int) -> None:
         self.world.pass_time(span)
@@ -522,7 +530,18 @@ class Moves(RuleBasedStateMachine):
         since = self.world.go_back(kept)
         self.model = copy.deepcopy(model)
         self.model.pass_time(self.world.time_ms(), since)
+        self._redis_answers()
         self.before = Picture()
+
+    @rule()
+    def redis_restarts(self) -> None:
+        self.world.restart()
+        self._redis_answers()
+
+    def _redis_answers(self) -> None:
+        """For the first time after a restart, to whatever it is asked."""
+        self.world.release("w1", [], leave=False)
+        self.model.another_server(self.now)
 
     @precondition(lambda self: self.records and self.incs)
     @rule(who=PICK, pick=PICK, kind=st.sampled_from(["retry", "handback"]))
@@ -536,11 +555,13 @@ class Moves(RuleBasedStateMachine):
         self.sweep(1000)
         self.redis_goes_back(len(self.copies) - 1)
 
-    @rule()
-    def last_submit_is_forgotten(self) -> None:
+    @rule(late=st.integers(0, 3))
+    def last_submit_is_forgotten(self, late: int) -> None:
         self.remember()
         self.enqueue(1, "default", None, None, big=True, short=False, key=None, sent=True)
         self.redis_goes_back(len(self.copies) - 1)
+        if not late:
+            self.hours_pass(12_300_000, 0)
 
     @rule(sure=st.integers(0, 9))
     def redis_is_emptied(self, sure: int) -> None:

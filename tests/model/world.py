@@ -37,6 +37,10 @@ for _, key in ipairs(redis.call('KEYS', prefix .. '*')) do
       local value = redis.call('HGET', key, field)
       if value then redis.call('HSET', key, field, text(value - span)) end
     end
+  elseif name == 'gaps' then
+    local gaps = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
+    redis.call('DEL', key)
+    for i = 1, #gaps, 2 do redis.call('ZADD', key, text(gaps[i + 1] - span), text(gaps[i] - span)) end
   elseif kind == 'zset' and name ~= 'upd' then
     local unit = (string.sub(name, 1, 6) == 'index:' or string.sub(name, 1, 5) == 'group' or string.sub(name, 1, 8) == 'control:') and 1000 or 1
     local entries = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
@@ -114,7 +118,7 @@ class World(ResultStore):
         self._pass_time(args=[self.prefix, span])
         self.passed += span
 
-    def keep_copy(self) -> tuple[int, list[tuple[bytes, int, bytes]]]:
+    def keep_copy(self) -> tuple[int, int, list[tuple[bytes, int, bytes]]]:
         """Everything as it is now, to come back to."""
         keys = self.client.keys(f"{self.prefix}*")
         pipe = self.client.pipeline(transaction=False)
@@ -122,20 +126,29 @@ class World(ResultStore):
             pipe.pttl(key)
             pipe.dump(key)
         found = pipe.execute()
-        return self.passed, [(key, max(0, found[2 * i]), found[2 * i + 1]) for i, key in enumerate(keys)]
+        return (
+            self.time_ms(),
+            self.passed,
+            [(key, max(0, found[2 * i]), found[2 * i + 1]) for i, key in enumerate(keys)],
+        )
 
-    def go_back(self, copy: tuple[int, list[tuple[bytes, int, bytes]]]) -> int:
+    def go_back(self, copy: tuple[int, int, list[tuple[bytes, int, bytes]]]) -> int:
         """As a Redis that lost its last writes; returns how many ms were skipped since."""
-        passed, keys = copy
+        at, passed, keys = copy
         self.wipe()
         pipe = self.client.pipeline(transaction=False)
         for key, ttl, content in keys:
-            pipe.restore(key, ttl, content)
+            pipe.restore(key, max(1, ttl - self.time_ms() + at) if ttl else 0, content)
         pipe.execute()
+        self.restart()
         since = self.passed - passed
         if since:
             self._pass_time(args=[self.prefix, since])
         return since
+
+    def restart(self) -> None:
+        """The data is the same, and another run of Redis answers from it."""
+        self.plain.set(self.key("server"), "an earlier run")
 
     def wipe(self) -> None:
         keys = self.client.keys(f"{self.prefix}*")

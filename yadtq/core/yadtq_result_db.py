@@ -64,6 +64,8 @@ KEYS: dict[str, str] = {
     "upd": "zset   what changed (t:, w: and id) -> seq, newest 10,000",
     "signing": "string fingerprints of the signing keys the workers know; absent where they take unsigned tasks",
     "epoch": "string when this data set was born (ms) and a random part",
+    "server": "string run id of the Redis that last answered from this data",
+    "gaps": "zset   when submits may have been lost: from (ms) -> till (ms), at most 100",
     "audit": "string where the keeper's audit goes on",
     "done:": "channel told the status when a task ends, by id",
     "actions": "stream the audit log: who changed what through the web, newest 10,000",

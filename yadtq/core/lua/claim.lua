@@ -1,7 +1,7 @@
 -- Take records for running. Never takes a running task over: only reap moves tasks of the dead. But a row that is older than
 -- a run told again (Redis went back) says nothing of that run: the one it names ended before this one was published.
--- ARGV: incarnation, worker name, 1 when it re-asserts what it already runs, tombstone ttl s, age ms after which a record
---       without a row is old, then per record: id, gen, token, record time ms, envelope ('' unless over the inline limit)
+-- ARGV: incarnation, worker name, 1 when it re-asserts what it already runs, tombstone ttl s, ms that a row lives at least after
+--       its record was made, then per record: id, gen, token, record time ms, envelope ('' unless over the inline limit)
 -- Reply: per record `RUN:<attempt>:<fence>` (`:ALONE` follows where it has the worker for itself), DONE, CANCELLED, EXPIRED;
 --        LOST (no row: rebuild, then ask again);
 --        BUSY (another run holds it), `BUSY:<ms it has run>` where that run needs no record any more;
@@ -45,14 +45,21 @@ local function take(id, gen, token, envelope, r)
   return 'RUN:' .. attempt .. ':' .. fence
 end
 
+-- A record without a row: either its task has ended and the row's time is over, or Redis has lost the row. It has where the
+-- time cannot be over yet, and it may have where the task was submitted in a gap: then rather twice than not at all.
+local function row_was_lost(record_time)
+  if NOW - record_time < tonumber(ARGV[5]) then return true end
+  for _, from in ipairs(redis.call('ZRANGEBYSCORE', P .. 'gaps', record_time, '+inf')) do
+    if tonumber(from) <= record_time then return true end
+  end
+  return false
+end
+
 local function answer(id, gen, token, record_time, envelope)
   local key = row_key(id)
   local r = redis.call('HMGET', key, 'status', 'gen', 'token', 'cancel', 'expires', 'lost', 'attempt', 'fence', 'queue')
   local status, row_gen = r[1], tonumber(r[2])
-  if not status then
-    if EPOCH_BORN > record_time or NOW - record_time < tonumber(ARGV[5]) then return 'LOST' end
-    return 'DONE' -- it ended and its time is over
-  end
+  if not status then return row_was_lost(record_time) and 'LOST' or 'DONE' end
   if TERMINAL[status] or row_gen > gen then return 'DONE' end
   if r[3] == token and status == 'processing' then return 'RUN:' .. r[7] .. ':' .. r[8] end
   if status == 'processing' and reasserts and row_gen < gen then

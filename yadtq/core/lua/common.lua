@@ -12,13 +12,29 @@ local function int(n) return string.format('%.0f', n) end
 local NOWS, USS = int(NOW), int(US)
 
 local run_id = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
-local epoch = redis.call('GET', P .. 'epoch')
+local epoch, server = unpack(redis.call('MGET', P .. 'epoch', P .. 'server'))
 if not epoch then
   epoch = int(NOW) .. '-' .. string.sub(run_id, 1, 8)
   redis.call('SET', P .. 'epoch', epoch)
 end
-local EPOCH_BORN = tonumber(string.match(epoch, '^(%d+)'))
 local ERA = epoch .. '/' .. run_id
+
+-- This data was last written by another Redis, or by an earlier run of this one, or it is new. What was submitted after the
+-- newest task that it knows, and before now, may be lost. A minute on either side is for clocks that disagree and for an
+-- old primary that went on for a while. Beyond a hundred such gaps the two oldest become one.
+local function note_gap()
+  local newest = redis.call('ZRANGE', P .. 'index:all', -1, -1, 'WITHSCORES')[2]
+  newest = math.floor((newest or 0) / 1000)
+  redis.call('ZADD', P .. 'gaps', 'GT', int(math.max(NOW, newest) + 60000), int(math.min(NOW, newest) - 60000))
+  if redis.call('ZCARD', P .. 'gaps') > 100 then
+    local a, _, b, till = unpack(redis.call('ZRANGE', P .. 'gaps', 0, 1, 'WITHSCORES'))
+    redis.call('ZREM', P .. 'gaps', a, b)
+    redis.call('ZADD', P .. 'gaps', till, int(math.min(a, b)))
+  end
+  redis.call('SET', P .. 'server', run_id)
+end
+
+if server ~= run_id then note_gap() end
 
 local function row_key(id) return P .. 't:' .. id end
 

@@ -38,6 +38,7 @@ class Moves:
         self._unheld_after = seconds_to_ms(15 * scale)
         self._result_ttl = int(max(settings.result_ttl, 7200))
         self._failed_ttl = int(max(settings.failed_ttl, 7200))  # a duplicate record must still find the row
+        self._shortest_ttl = min(self._result_ttl, self._failed_ttl)
         self._tombstone_ttl = int(max(self._result_ttl, settings.topic_retention))
 
     def run(self, move: str, *args: Any) -> Reply:

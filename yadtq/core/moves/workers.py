@@ -25,14 +25,14 @@ class WorkerMoves(Moves):
     """What a worker does to tasks and tells of itself."""
 
     def claim(self, inc: str, worker: str, items: Sequence[ClaimItem], *, reasserts: bool = False) -> Reply:
-        args = [inc, worker, int(reasserts), self._tombstone_ttl, 7_200_000]
+        args = [inc, worker, int(reasserts), self._tombstone_ttl, seconds_to_ms(self._shortest_ttl)]
         for item in items:
             args += (item.id, item.gen, item.token, item.record_time, item.envelope)
         return self.run("claim", *args)
 
     def rebuild(self, rows: Iterable[tuple[Any, ...]]) -> Reply:
         """Rows lost with Redis: (id, gen, name, queue, record time ms, expires ms or "", envelope, args JSON, preview)."""
-        return self.run("rebuild", self._recheck, *flat(rows))
+        return self.run("rebuild", self._recheck, self._failed_ttl, *flat(rows))
 
     def report(self, runs: Iterable[tuple[str, str, bytes]]) -> Reply:
         """What running tasks tell: (id, token, report)."""
