@@ -1,4 +1,4 @@
-// The page of a bulk job reads itself again until the job has ended.
+// The page of a bulk job reads itself again until the job has ended, and for a while after a retry its tasks as well.
 
 import { $ } from "./dom.js";
 import { redraw } from "./times.js";

@@ -67,7 +67,9 @@ def confirm() -> ResponseReturnValue:
         runs = [dry_run(text, action) for action in ([asked] if asked else ACTIONS)]
     except InvalidQuery as refusal:
         abort(400, sentence(refusal))
-    return render_template("bulk.html", runs=runs, asked=asked, text=text)
+    wanted = parse_query(text).group
+    group = engine().views.failure_group(wanted) if wanted else None
+    return render_template("bulk.html", runs=runs, asked=asked, text=text, group=group)
 
 
 @pages.post("")
@@ -86,7 +88,9 @@ def start() -> ResponseReturnValue:
 @pages.get("/<job_id>")
 def show(job_id: str) -> ResponseReturnValue:
     """How far a job is."""
-    return render_template("job.html", job=engine().jobs().get(job_id), done=_DONE)
+    job = engine().jobs().get(job_id)
+    became = engine().views.came_of(job_id) if job.action == "retry" else {}
+    return render_template("job.html", job=job, done=_DONE, became=became)
 
 
 @pages.post("/<job_id>/stop")

@@ -78,7 +78,7 @@ def tallies(reads: Views, listing: Listing) -> dict[TaskStatus, int] | None:
     if not listing.typed:
         return reads.counts()
     base = parse_query(listing.of("").typed)
-    if not base.plain or base.group:
+    if not base.plain or base.group or base.job:
         return None
     return {status: reads.count(replace(base, statuses=(status.value,))).total for status in TaskStatus}
 

@@ -16,7 +16,9 @@ from yadtq import ConfigError, IllegalMove, TaskClient, TaskNotFound
 from yadtq.api import yadtq_bulk
 from yadtq.api.yadtq_bulk import BulkJobs
 from yadtq.api.yadtq_factory import create_yadtq
-from yadtq.core.yadtq_views import Views
+from yadtq.core.yadtq_result_db import ClaimItem
+from yadtq.core.yadtq_task import TaskStatus
+from yadtq.core.yadtq_views import Views, parse_query
 from yadtq.errors import InvalidQuery
 
 
@@ -146,8 +148,39 @@ def test_a_whole_group_is_replayed(world: World, jobs: BulkJobs) -> None:
     (group,) = Views(world).failure_groups()
     job = jobs.start(f"group:{group.fingerprint}", "retry", by="ann", form_key="k")
     assert job.total == 5
+    assert job.about == "add: ValueError: no"
     assert jobs.step(job.id).done == 5
     assert Views(world).failure_groups() == []
+
+
+def test_a_retry_tells_what_became_of_its_tasks(world: World, jobs: BulkJobs) -> None:
+    failed(world, 6)
+    job = jobs.start("status:failed", "retry", by="ann", form_key="k")
+    jobs.step(job.id)
+    submit(world, "other")
+    again = [task.id for task in Views(world).tasks(TaskStatus.QUEUED).items if task.id != "other"]
+    runs = [(one, f"w:{n}") for n, one in enumerate(again[:3], 100)]
+    world.claim("w", "box-1", [ClaimItem(one, 2, token, world.time_ms(), b"") for one, token in runs])
+    world.finish("w", [(one, token, "success", "1", "", "", 0, "") for one, token in runs])
+    world.cancel_many([again[3]], world.time_ms() + 1)
+    world.delete_many([again[4]])
+
+    views = Views(world)
+    became = views.came_of(job.id)
+    shown = views.search(parse_query(f"job:{job.id} status:success")).items
+
+    assert became == {TaskStatus.QUEUED: 1, TaskStatus.SUCCESS: 3, TaskStatus.CANCELLED: 1}
+    assert {task.id for task in shown} == set(again[:3])
+    assert {task.id for task in views.search(parse_query(f"job:{job.id}")).items} == set(again) - {again[4]}
+    assert 0 < world.plain.ttl(world.key("jobtasks:", job.id)) <= 86_400
+
+
+def test_a_retry_notes_so_many_tasks_at_most(world: World, jobs: BulkJobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("yadtq.api.yadtq_bulk.MOST_NOTED", 4)
+    failed(world, 6)
+    job = jobs.start("status:failed", "retry", by="ann", form_key="k")
+    jobs.step(job.id)
+    assert Views(world).came_of(job.id) == {TaskStatus.QUEUED: 4}
 
 
 def test_a_job_that_cannot_be_is_refused(jobs: BulkJobs) -> None:

@@ -70,11 +70,18 @@ def test_a_whole_group_is_replayed_after_a_dry_run(world: World, web: Web, opera
     end(world, "d", error="KeyError: 'x'")
     page = operator.get("/failed").text
 
-    address = re.findall(r'href="([^"]+)" aria-label="Replay all of add"', unescape(page))[1]
+    address = re.findall(r'href="([^"]+)" aria-label="Retry all of add"', unescape(page))[1]
     asked = start(operator, address)
 
     statuses = {one: web.engine.views.result(one).status for one in "abcd"}
     assert "<b>3 tasks</b> would be touched" in asked
+    assert "<h1>Retry all of add</h1>" in asked
+    assert "Tasks that failed with <b>OSError: disk full</b>" in asked
+    job = operator.get(f"/bulk/{web.engine.views.audit().items[0].detail.split()[1].rstrip(',')}").text
+    assert "<h1>Retry all of add</h1>" in job
+    assert "Tasks that failed with <b>OSError: disk full</b>" in job
+    [waiting] = re.findall(r'href="([^"]+)">3 wait</a>', unescape(job))
+    assert sorted(re.findall(r'id="t-(\w)"', operator.get(waiting).text)) == ["a", "b", "c"]
     assert statuses == dict.fromkeys("abc", TaskStatus.QUEUED) | {"d": TaskStatus.FAILED}
     assert groups(operator.get("/failed").text) == [("KeyError: 'x'", 1)]
 
@@ -101,7 +108,7 @@ def test_a_viewer_sees_groups_and_cannot_move_them(world: World, web: Web) -> No
     page = web.signed_in("viewer").get("/failed").text
 
     assert groups(page) == [("ValueError: no", 1)]
-    assert "Replay all" not in page
+    assert "Retry all" not in page
     assert "/bulk" not in page
 
 

@@ -220,10 +220,10 @@ def test_failures_alike_are_named_until_they_are_mended(web: Web, world: World) 
         in says(rising)
     )
     assert "20 tasks failed alike in the last hour. add: OSError: disk full; the last one 10 min ago" in says(later)
-    assert "Replay 20…" in says(later)
+    assert "Retry 20…" in says(later)
     assert "Newest of “OSError: disk full”" in looked_at
     assert "20" in asked
-    assert "Replay" not in says(viewer)
+    assert "Retry" not in says(viewer)
     assert "failed alike" not in says(mended)
 
 

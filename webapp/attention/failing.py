@@ -50,7 +50,7 @@ def _rising(recent: int, usual: float, behind: FailureGroup | None) -> Concern:
     if behind is None:
         return Concern("failed", "failed", "Failures are rising.", text, url_for("failed.index"))
     text += f"; above all {behind.name}: {_error(behind)}"
-    return Concern("failed", "failed", "Failures are rising.", text, _page_of(behind), cures=(_replay(behind),))
+    return Concern("failed", "failed", "Failures are rising.", text, _page_of(behind), cures=(_retry(behind),))
 
 
 def _alike(group: FailureGroup) -> Concern:
@@ -62,7 +62,7 @@ def _alike(group: FailureGroup) -> Concern:
         f"{group.name}: {_error(group)}; the last one",
         _page_of(group),
         at=group.last_at,
-        cures=(_replay(group),),
+        cures=(_retry(group),),
     )
 
 
@@ -70,9 +70,9 @@ def _error(group: FailureGroup) -> str:
     return group.error or group.reason.replace("_", " ")
 
 
-def _replay(group: FailureGroup) -> Cure:
+def _retry(group: FailureGroup) -> Cure:
     address = url_for("bulk.confirm", action="retry", q=f"group:{group.fingerprint}")
-    return Cure(f"Replay {number(group.count)}…", address, sent=False, title="Count what would run again, and ask")
+    return Cure(f"Retry {number(group.count)}…", address, sent=False, title="Count what would run again, and ask")
 
 
 def _page_of(group: FailureGroup) -> str:

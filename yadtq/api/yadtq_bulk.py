@@ -19,6 +19,7 @@ from yadtq.errors import ConfigError, TaskNotFound
 ACTIONS = ("retry", "cancel", "delete")
 LIFE = 86_400  # seconds
 MOST_IDS = 1_000  # chosen for one job
+MOST_NOTED = 2_000  # tasks that a retry has queued, to tell what becomes of them
 # A job is among the unfinished ones from its start on, and a form that is sent again does not bring a stopped one back.
 _START = """
 if not redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2], 'NX') then return 0 end
@@ -49,6 +50,7 @@ class BulkJob:
     finished_at: float | None = None
     stopped: bool = False  # by a person, before its end
     ids: list[str] | None = None  # the chosen ones, instead of a search
+    about: str = ""  # a group's name and error: it may be gone when the job is done
     repeated: bool = field(default=False, compare=False)  # told by `start`: the same form had started it before
 
     @property
@@ -90,10 +92,13 @@ class BulkJobs:
         now = seconds + micros / 1e6  # to the microsecond, as the lists are ordered
         wanted = parse_query(query, now)
         before = now if wanted.before is None else min(now, wanted.before)
+        group = self._views.failure_group(wanted.group) if wanted.group else None
+        about = f"{group.name}: {group.error or group.reason}" if group else ""
         total = self._views.count(replace(wanted, before=before)).total if ids is None else len(ids)
         form = json.dumps([by, action, form_key, query, ids])
         job_id = hashlib.sha256(form.encode()).hexdigest()[:24]
-        job = BulkJob(job_id, query, action, by, now, total, wanted.after, before, ids=None if ids is None else [*ids])
+        chosen = None if ids is None else [*ids]
+        job = BulkJob(job_id, query, action, by, now, total, wanted.after, before, ids=chosen, about=about)
         keys = (self._store.key("job:", job_id), self._store.key("jobs"))
         values = (json.dumps(asdict(job)), LIFE, job_id, repr(now))
         created = self._store.guard(lambda: self._store.client.eval(_START, 2, *keys, *values))
@@ -149,6 +154,8 @@ class BulkJobs:
             over = job.scanned + scanned >= len(job.ids)
         late = self._later(ids, job) if job.ids is not None and job.action == "retry" else []
         outcome = self._moves[job.action]([one for one in ids if one not in late], by=job.by)
+        if job.action == "retry":
+            self._note(job.id, outcome.done)
         refusals = [*outcome.refused.values(), *[_LATE] * len(late)]
         job = replace(
             job,
@@ -159,6 +166,16 @@ class BulkJobs:
             cursor=cursor,
         )
         return self._end(job) if over else job
+
+    def _note(self, job_id: str, queued: Sequence[str]) -> None:
+        if not queued:
+            return
+        key, now = self._store.key("jobtasks:", job_id), self._store.time_ms() * 1000
+        pipe = self._store.client.pipeline(transaction=False)
+        pipe.zadd(key, dict.fromkeys(queued, now))
+        pipe.zremrangebyrank(key, 0, -MOST_NOTED - 1)
+        pipe.expire(key, LIFE)
+        self._store.guard(pipe.execute)
 
     def _later(self, ids: Sequence[str], job: BulkJob) -> list[str]:
         """Those that ended after the job was started: this step may be a repeat, and they have run again since."""

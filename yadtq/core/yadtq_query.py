@@ -17,9 +17,9 @@ from yadtq.errors import InvalidQuery
 
 MOST_CHARACTERS = 1_000
 MOST_TERMS = 20
-FIELDS = ("name", "status", "queue", "worker", "args", "error", "reason", "id", "group")
+FIELDS = ("name", "status", "queue", "worker", "args", "error", "reason", "id", "group", "job")
 TIMES = ("after", "before")
-_WHOLE = frozenset({"status", "queue", "reason", "id", "group"})  # fields whose value is meant as a whole
+_WHOLE = frozenset({"status", "queue", "reason", "id", "group", "job"})  # fields whose value is meant as a whole
 _FEW = frozenset({"name", "status", "queue", "worker", "reason"})  # fields of which few values serve many tasks
 _TOKEN = re.compile(r'(-?)(?:([A-Za-z_]+):)?(?:"([^"]*)"|([^\s"]*))(?=\s|$)')
 _SPAN = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(s|m|min|h|d|w)")
@@ -50,12 +50,13 @@ class Term:
 
 @dataclass(frozen=True)
 class Query:
-    """What is searched for. Statuses, a group and times choose the index and its part; terms are held against rows."""
+    """What is searched for. Statuses, a group or a job, and times choose the index and its part; terms are held against rows."""
 
     text: str = ""
     terms: tuple[Term, ...] = ()
     statuses: tuple[str, ...] = ()  # any of them; none means all
     group: str = ""  # a fingerprint
+    job: str = ""  # the id of a bulk retry
     id: str = ""  # the only task it can be, or a text that may be an id
     after: float | None = None  # seconds since the epoch, of the moment by which the list is ordered
     before: float | None = None
@@ -101,7 +102,8 @@ def _arrange(text: str, terms: list[Term], times: dict[str, float]) -> Query:
     """What can choose an index does so; the rest is held against its rows."""
     statuses = next((term for term in terms if term.field == "status" and not term.negated), None)
     group = next((term for term in terms if term.field == "group" and not term.negated), None)
-    chosen = [group] if group else [statuses] if statuses else []
+    job = next((term for term in terms if term.field == "job" and not term.negated), None)
+    chosen = [one for one in (group, job, statuses) if one][:1]
     rest = tuple(term for term in terms if term not in chosen)
     wanted = next(
         (term.value for term in rest if term.field == "id" and not term.negated and "*" not in term.value), ""
@@ -111,8 +113,9 @@ def _arrange(text: str, terms: list[Term], times: dict[str, float]) -> Query:
     return Query(
         text=text,
         terms=rest,
-        statuses=tuple(dict.fromkeys(statuses.value.split(","))) if statuses and not group else (),
+        statuses=tuple(dict.fromkeys(statuses.value.split(","))) if statuses is not None and statuses in chosen else (),
         group=group.value if group else "",
+        job=job.value if job and not group else "",
         id=wanted,
         after=times.get("after"),
         before=times.get("before"),

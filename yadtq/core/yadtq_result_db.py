@@ -70,6 +70,7 @@ KEYS: dict[str, str] = {
     "done:": "channel told the status when a task ends, by id",
     "actions": "stream the audit log: who changed what through the web, newest 10,000",
     "job:": "string a bulk job, JSON, for a day, by id",
+    "jobtasks:": "zset   the tasks that a bulk retry queued -> when (µs), the newest 2,000, for a day, by the job's id",
     "jobs": "zset   bulk jobs that are not finished -> s when they were started",
     "joblock:": "string held while a step of a bulk job is done, by id",
     "user:": "hash   a user of the web, by name",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Sequence
 
 from yadtq.core.views.models import Count, TaskPage
@@ -97,9 +98,18 @@ class SearchReads(TaskReads):
             return ids, _cursor("<", found[-1].entry), found[-1].number
         return ids, None if walk.exhausted else _cursor("<", walk.place), walk.looked_at
 
+    def came_of(self, job_id: str) -> dict[TaskStatus, int]:
+        """The tasks that a bulk retry queued, as far as they are noted, by the state they are in now."""
+        walk = Walk(self._store, self._indexes(Query(job=job_id)), fields=("status", "deleted"))
+        found: Counter[TaskStatus] = Counter()
+        while not walk.exhausted:
+            rows = [met.values for met in walk.next(LONGEST_STRETCH)]
+            found.update(TaskStatus(status.decode()) for status, deleted in rows if status and not deleted)
+        return {status: found[status] for status in TaskStatus if found[status]}
+
     def _by_id(self, query: Query) -> list[TaskResult]:
         """The task whose id was typed, whatever its age."""
-        if not query.id or query.group:
+        if not query.id or query.group or query.job:
             return []
         key, fields = self._store.key("t:", query.id), _fields(query)
         row = _row(query.id, fields, self._store.guard(lambda: self._store.client.hmget(key, fields)))
@@ -110,6 +120,8 @@ class SearchReads(TaskReads):
     def _indexes(self, query: Query) -> list[str]:
         if query.group:
             return [f"group:{query.group}"]
+        if query.job:
+            return [f"jobtasks:{query.job}"]
         return [f"index:{status}" for status in query.statuses or ("all",)]
 
     def _scan(self, query: Query, place: Entry | None, limit: float, *, descending: bool) -> tuple[list[Met], Walk]:
@@ -152,7 +164,8 @@ def _fields(query: Query) -> list[str]:
         return [*_FIELDS]
     if "args" in wanted:
         wanted.add("preview")
-    return [field for field in _FIELDS if field in wanted or field == "status"]
+    wanted |= {"status", "deleted"} if query.job else {"status"}  # the other indexes hold no deleted ones
+    return [field for field in _FIELDS if field in wanted]
 
 
 def _row(task_id: str, fields: Sequence[str], values: Sequence[bytes | None]) -> dict[str, str] | None:
