@@ -10,12 +10,16 @@ from webapp.engine import engine
 from yadtq.core.yadtq_views import record_action
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from flask.typing import ResponseReturnValue
+
+    from yadtq.core.yadtq_views import AuditEntry, WorkerInfo
 
 pages = Blueprint("audit", __name__)
 
 _ROWS = 50
-_OF_TASKS = frozenset({"submit", "retry", "cancel", "delete", "resubmit"})
+_OF_TASKS = frozenset({"submit", "retry", "cancel", "delete", "resubmit", "detach"})
 _PLACES = {"user": "users.index", "token": "tokens.index"}  # by the action's last word
 
 
@@ -45,14 +49,24 @@ def record(action: str, target: str, detail: str = "") -> None:
 def index() -> ResponseReturnValue:
     """One page of the log, newest first."""
     cursor = request.args.get("cursor")
-    page = engine().views.audit(cursor, _ROWS)
-    entries = [(entry, _link(entry.action, entry.target)) for entry in page.items]
-    return render_template("audit.html", entries=entries, next=page.next, first=not cursor)
+    asked = {name: request.args.get(name, "").strip() for name in ("user", "action", "target")}
+    page = engine().views.audit(cursor, _ROWS, **asked)
+    workers = engine().views.workers() if any(_of_worker(entry) for entry in page.items) else []
+    known = {key: worker for worker in workers for key in (worker.name, worker.id)}
+    entries = [(entry, *_shown(entry, known)) for entry in page.items]
+    return render_template("audit.html", entries=entries, next=page.next, first=not cursor, asked=asked)
 
 
-def _link(action: str, target: str) -> str | None:
-    """Where to read more about what was changed."""
-    if action in _OF_TASKS:
-        return url_for("tasks.show", task_id=target)
-    place = _PLACES.get(action.rpartition(" ")[2])
-    return url_for(place) if place else None
+def _shown(entry: AuditEntry, workers: Mapping[str, WorkerInfo]) -> tuple[str, str | None]:
+    """What an entry's target is called, and where to read more about it."""
+    if entry.action in _OF_TASKS:
+        return entry.target, url_for("tasks.show", task_id=entry.target)
+    if _of_worker(entry) and entry.target in workers:
+        worker = workers[entry.target]
+        return worker.name, url_for("workers.show", worker_id=worker.id)
+    place = _PLACES.get(entry.action.rpartition(" ")[2])
+    return entry.target, url_for(place) if place else None
+
+
+def _of_worker(entry: AuditEntry) -> bool:
+    return entry.action.endswith(" worker")

@@ -110,10 +110,11 @@ def shut_down(worker_id: str) -> ResponseReturnValue:
 @pages.post("/workers/<worker_id>/dismiss")
 def dismiss(worker_id: str) -> ResponseReturnValue:
     """Tell of it no more that this worker is offline."""
-    if engine().views.worker(worker_id) is None:
+    found = engine().views.worker(worker_id)
+    if found is None:
         abort(404, "No worker with this id has sent a heartbeat in the last hour.")
     dismiss_worker(engine().store, worker_id)
-    record("dismiss worker", worker_id)
+    record("dismiss worker", worker_id, found.name)
     return redirect(relative_target(request.form.get("next")), 303)
 
 
@@ -123,7 +124,8 @@ def _ask(action: str, worker_id: str, move: Callable[[str], str], words: str) ->
     except WorkerError as refusal:
         flash(sentence(refusal), "failed")
     else:
-        record(action, worker_id)
+        found = engine().views.worker(worker_id)
+        record(action, worker_id, found.name if found else "")
         flash(f"Asked; the worker hears of it within 5 seconds. {words}", "success")
     return redirect(relative_target(request.form.get("next") or url_for("workers.show", worker_id=worker_id)), 303)
 

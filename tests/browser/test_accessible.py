@@ -7,12 +7,13 @@ from itertools import chain
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.browser.site import ABSENT, ALWAYS, Site
 from tests.helpers import new_settings
 from tests.integration.web_stack import Stack
 from webapp import create_app
+from yadtq.core.yadtq_task import TaskStatus
 from yadtq.embedded import EmbeddedKafka, EmbeddedRedis
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
@@ -23,7 +24,7 @@ RULES = {
 }
 SIZES = ({"width": 360, "height": 780}, {"width": 1280, "height": 900})
 SCHEMES = ("light", "dark")
-# What is folded is judged as well; menus and dialogs are not open when a page is read.
+# What is folded is judged as well; menus and dialogs, which cover others, are opened one by one.
 UNFOLD = "for (const fold of document.querySelectorAll('details:not(.menu)')) fold.open = true"
 
 
@@ -55,8 +56,8 @@ def judge(page: Page, address: str) -> list[str]:
     return judge_as_it_is(page, address)
 
 
-def judge_as_it_is(page: Page, address: str) -> list[str]:
-    """What it finds on the page that is open."""
+def judge_as_it_is(page: Page, address: str, within: str = "html") -> list[str]:
+    """What it finds on the page that is open, or within a part of it."""
     page.evaluate(UNFOLD)
     found = []
     for size in SIZES:
@@ -65,9 +66,43 @@ def judge_as_it_is(page: Page, address: str) -> list[str]:
             found.append(f"{address} at {size['width']} px scrolls sideways")
         for scheme in SCHEMES:
             page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
-            for violation in Axe().run(page, options=RULES).response["violations"]:
+            for violation in Axe().run(page, context=within, options=RULES).response["violations"]:
                 nodes = "; ".join(node["html"][:160] for node in violation["nodes"][:3])
                 found.append(f"{address} at {size['width']} px, {scheme}: {violation['id']}: {nodes}")
+    return found
+
+
+def judge_opened(page: Page, address: str) -> list[str]:
+    """What it finds with each menu of the page open, then each dialog; every one must be in view."""
+    page.goto(address)
+    found = []
+    for menu in page.locator("details.menu").all():
+        menu.locator("summary").click()
+        found += judge_as_it_is(
+            page, f"{address}, {menu.locator('summary').inner_text() or 'the account menu'}", "details.menu[open]"
+        )
+        found += out_of_view(page, menu.locator("> div"), address)
+        menu.evaluate("menu => { menu.open = false }")
+    for button in ("[data-opens=keys]", "main [data-confirm]:not(.later)"):
+        if not page.locator(button).count():
+            continue
+        page.locator(button).first.evaluate("button => button.click()")
+        dialog = page.locator("dialog[open]")
+        expect(dialog).to_have_count(1)
+        found += judge_as_it_is(page, f"{address}, dialog of {button}", "dialog[open]") + out_of_view(
+            page, dialog, address
+        )
+        page.keyboard.press("Escape")
+    return found
+
+
+def out_of_view(page: Page, part: Locator, address: str) -> list[str]:
+    found = []
+    for size in SIZES:
+        page.set_viewport_size(size)  # type: ignore[arg-type]
+        box = part.bounding_box()
+        if box is None or box["x"] < 0 or box["x"] + box["width"] > size["width"]:
+            found.append(f"{address} at {size['width']} px: {box} is not in view")
     return found
 
 
@@ -81,7 +116,15 @@ def test_no_page_is_left_out(full: Site) -> None:
     app = create_app(**full.stack.settings)
     routes = [rule for rule in app.url_map.iter_rules() if "GET" in (rule.methods or ())]
     app.extensions["yadtq"].close()
-    others = {"static", "live.ws", "metrics.metrics", "health.healthz", "health.readyz", "auth.login_page"}
+    others = {
+        "static",
+        "live.ws",
+        "metrics.metrics",
+        "health.healthz",
+        "health.readyz",
+        "auth.login_page",
+        "failed.count",
+    }
     endpoints = {rule.endpoint for rule in routes if not rule.endpoint.startswith("api.")} - others
     assert endpoints == set(full.pages())
 
@@ -111,6 +154,18 @@ def test_forms_that_come_back_with_mistakes(full: Site, browser: Browser) -> Non
     page.get_by_role("button", name="Make the token").click()
     expect(page.get_by_role("alert")).to_contain_text("There is a token named for-ever already")
     found += judge_as_it_is(page, "/tokens with a mistake")
+    page.context.close()
+    assert not found, "\n".join(found)
+
+
+def test_menus_and_dialogs(full: Site, browser: Browser) -> None:
+    page, url = full.stack.sign_in(browser), full.stack.url
+    pages = full.pages()
+    found = [
+        line
+        for address in ("/", "/tasks", pages["workers.show"][0], f"/tasks/{full.ids[TaskStatus.FAILED]}")
+        for line in judge_opened(page, url + address)
+    ]
     page.context.close()
     assert not found, "\n".join(found)
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
+import re
 import textwrap
 from collections.abc import Callable, Iterator
+from html import unescape
 from typing import Any
 
 import pytest
@@ -13,7 +16,7 @@ import pytest
 from tests.helpers import new_settings
 from tests.integration.web_client import Web
 from webapp.access import ROLES
-from yadtq.core.yadtq_views import AuditEntry
+from yadtq.core.yadtq_views import AuditEntry, record_action
 from yadtq.embedded import EmbeddedKafka, EmbeddedRedis
 
 
@@ -61,6 +64,52 @@ def test_a_refused_change_leaves_no_entry(web: Web) -> None:
     client.post("/tasks/none/retry", data={"csrf_token": web.csrf_token(client)})
 
     assert newest(web).action == "login"
+
+
+def did(page: str) -> list[tuple[str, str]]:
+    """What was done to what, as the page shows it."""
+    found = re.findall(r'<b>([^<]+)</b></td><td data-l="Who">.*?data-l="To">(.*?)</td>', page)
+    return [(action, re.sub("<[^>]+>", "", target)) for action, target in found]
+
+
+def test_the_log_is_narrowed_to_a_person_an_action_or_a_target(web: Web) -> None:
+    store = web.engine.store
+    for number in range(60):
+        for user, action in (("bea", "retry"), ("cem", "bulk cancel")):
+            record_action(store, user=user, role="operator", action=action, target=f"t{number}", detail="job x1")
+    admin = web.signed_in("admin")
+
+    first = admin.get("/audit?user=bea").text
+    second = admin.get(unescape(re.findall(r'href="([^"]+)">Older', first)[0])).text
+
+    assert did(first) + did(second) == [("retry", f"t{number}") for number in reversed(range(60))]
+    assert "Older" not in second
+    assert did(admin.get("/audit?action=CANCEL&target=t7").text) == [("bulk cancel", "t7")]
+    assert len(did(admin.get("/audit?target=X1&user=cem").text)) == 50
+    assert "Nothing like it was done" in admin.get("/audit?user=be").text
+
+
+def test_a_matching_entry_is_found_behind_thousands_of_others(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("yadtq.core.views.audit.STRETCH", 10)
+    store = web.engine.store
+    for user in ["bea", *["cem"] * 40]:
+        record_action(store, user=user, role="operator", action="retry", target="t1")
+
+    assert [entry.user for entry in web.engine.views.audit(user="bea").items] == ["bea"]
+    assert len(web.engine.views.audit(user="cem", limit=40).items) == 40
+    assert web.engine.views.audit(user="cem", limit=40).next is None
+
+
+def test_a_worker_is_told_of_by_its_name_and_linked(web: Web) -> None:
+    about = {"name": "box-7", "host": "h", "pid": 1, "version": "0", "queues": [], "concurrency": 1, "started": 1.0}
+    web.engine.store.beat("0a1b2c", json.dumps({**about, "functions": []}), "{}", [])
+    admin = web.signed_in("admin")
+    admin.post("/workers/0a1b2c/pause", data={"csrf_token": web.csrf_token(admin)})
+
+    page = admin.get("/audit").text
+
+    assert ("pause worker", "box-7") in did(page)
+    assert 'href="/workers/0a1b2c" title="0a1b2c">box-7</a>' in page
 
 
 SILENT = {"auth.theme"}  # it changes nothing but the own browser's cookie

@@ -9,6 +9,7 @@ from yadtq.core.views.models import AuditEntry, AuditPage
 from yadtq.core.yadtq_result_db import ResultStore
 
 KEPT = 10_000
+STRETCH = 1_000  # entries read at once where only some are wanted
 _ID = re.compile(r"\d{1,19}-\d{1,19}")
 _NAMES = ("user", "role", "action", "target", "detail", "address")
 
@@ -25,14 +26,34 @@ def record_action(
 class AuditReads(Reads):
     """The audit log."""
 
-    def audit(self, cursor: str | None = None, limit: int = 50) -> AuditPage:
-        """One page, newest first; ``cursor`` is one that an earlier page gave, a broken one starts at the newest."""
-        newest = f"({cursor}" if cursor and _ID.fullmatch(cursor) else "+"
-        rows = self._store.guard(
-            lambda: self._store.client.xrevrange(self._store.key("actions"), newest, "-", count=limit + 1)
-        )
-        items = [_entry(raw.decode(), fields) for raw, fields in rows[:limit]]
-        return AuditPage(items, items[-1].id if len(rows) > limit else None)
+    def audit(
+        self, cursor: str | None = None, limit: int = 50, *, user: str = "", action: str = "", target: str = ""
+    ) -> AuditPage:
+        """One page, newest first; ``cursor`` is one that an earlier page gave, a broken one starts at the newest.
+
+        Args:
+            user: only what this person or token did.
+            action, target: only entries with this text there, in upper or lower case; the target or the detail.
+        """
+
+        def wanted(entry: AuditEntry) -> bool:
+            to = f"{entry.target}\n{entry.detail}".lower()
+            return user in ("", entry.user) and action.lower() in entry.action and target.lower() in to
+
+        size = STRETCH if user or action or target else limit + 1
+        found: list[AuditEntry] = []
+        place: str | None = cursor if cursor and _ID.fullmatch(cursor) else ""
+        while place is not None and len(found) <= limit:
+            rows = self._entries(place, size)
+            found += filter(wanted, rows)
+            place = rows[-1].id if len(rows) == size else None
+        return AuditPage(found[:limit], found[limit - 1].id if len(found) > limit else None)
+
+    def _entries(self, place: str, count: int) -> list[AuditEntry]:
+        """So many entries older than this one; from the newest on where there is none."""
+        newest, key = f"({place}" if place else "+", self._store.key("actions")
+        rows = self._store.guard(lambda: self._store.client.xrevrange(key, newest, "-", count=count))
+        return [_entry(raw.decode(), fields) for raw, fields in rows]
 
 
 def _entry(entry_id: str, fields: dict[bytes, bytes]) -> AuditEntry:
