@@ -76,11 +76,11 @@ def test_of_a_task_that_was_retried_only_the_newest_run_is_told_again(
     finished_again: list[Delivery] = []
     recovery, lease = recovering(broker, store, finished_again.append)
     task_id = TaskClient(broker, store).options(delay=3600).submit("add", 1, 1)  # no record is needed
-    lease.believe(store.run("audit", 1, 1), 0.0)
+    reply = lease.believe(store.run("audit", 1, 1), 0.0)
     runs = [claimed(broker, store, lease, task_id) for _ in range(2)]
     runs[1].gen = 2
     for run in runs:
-        lease.finished([run])
+        lease.finished([run], reply.era)
     store.client.flushall()
     recovery.new_era(store.run("audit", 1, 1).era)
     assert finished_again == [runs[1]]
@@ -95,9 +95,9 @@ def test_what_has_just_finished_is_asserted_though_redis_restarts_twice(
     finished_again: list[Delivery] = []
     recovery, lease = recovering(broker, store, finished_again.append)
     task_id = TaskClient(broker, store).options(delay=3600).submit("add", 1, 1)  # no record is needed
-    lease.believe(store.run("audit", 1, 1), 0.0)
+    reply = lease.believe(store.run("audit", 1, 1), 0.0)
     done = claimed(broker, store, lease, task_id)
-    lease.finished([done])
+    lease.finished([done], reply.era)
 
     def restart() -> None:
         own_redis.kill()

@@ -338,7 +338,7 @@ class Model:
         if inc in self.dead:
             return None
         worker = self.workers.setdefault(inc, Worker())
-        if now - worker.beat > LARGEST_GAP:
+        if abs(now - worker.beat) > LARGEST_GAP or worker.series > now:
             worker.series = now
         worker.beat = self.online[inc] = now
         worker.gone_at = now + WORKER_TTL
@@ -374,6 +374,7 @@ class Model:
         return me is not None and now - me.beat <= LARGEST_GAP and now - me.series >= STEADY_FOR
 
     def reap(self, now: int, inc: str) -> set[str]:
+        self.online = {name: min(beat, now) for name, beat in self.online.items()}  # the clock may have been set back
         if not self.may_reap(now, inc):
             return set()
         silent = {name for name, beat in self.online.items() if now - beat > OFFLINE_AFTER}
@@ -390,6 +391,7 @@ class Model:
         row = self.rows[task_id]
         row.lost += 1
         if row.lost >= 3 and row.cancel is None:
+            row.token = None
             self._end(now, task_id, "failed", FAILED_TTL, "worker_lost", alike("worker_lost"))
         else:
             self._give_back(now, task_id)
@@ -467,6 +469,7 @@ class Model:
         row = self.rows[task_id]
         self._let_go(row.inc, task_id)
         if row.cancel is not None:
+            row.token = None
             self._end(now, task_id, "cancelled", TOMBSTONE_TTL)
         else:
             row.attempt = max(0, row.attempt - 1)

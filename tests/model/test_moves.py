@@ -33,7 +33,7 @@ from yadtq.embedded import EmbeddedRedis
 QUEUES = ("default", "media")
 MOST_TASKS = 6  # few, so that they meet often
 PICK = st.integers(0, 1000)  # which one of a list whose length differs from run to run
-SPANS = st.sampled_from([700, 2_300, 8_100, 16_700, 21_300, 31_900])
+SPANS = st.sampled_from([700, 2_300, 8_100, 16_700, 21_300, 31_900, -3_000, -45_000])
 LONG_SPANS = st.sampled_from([3_700_000, 7_300_000, 12_300_000])
 MOMENTS = st.sampled_from([None, None, None, None, 0.5, 3.0, 40.0])  # seconds, for delay and expires
 

@@ -237,6 +237,59 @@ def test_nobody_who_was_away_calls_others_dead(world: World) -> None:
     assert world.reap("a") == ["b"]
 
 
+@pytest.mark.parametrize("back", [20_000, 3_600_000])
+def test_a_clock_that_is_set_back_delays_no_death(world: World, back: int) -> None:
+    """A worker had died just before; the one who looks after it had only just come."""
+    submit(world, "a")
+    beat(world, "dies")
+    assert claim(world, "dies", ("a", 1, "dies:1")) == ["RUN"]
+    beat(world, "young")
+    world.pass_time(-back)
+    dead = []
+    for _ in range(5):
+        beat(world, "young")
+        dead += world.reap("young")
+        world.pass_time(7_800)
+    assert dead == ["dies"]
+    assert world.picture().rows["a"]["status"] == "queued"
+
+
+def test_a_clock_that_is_set_back_a_little_is_no_break_in_a_series(world: World) -> None:
+    beat(world, "a")
+    for _ in range(2):
+        world.pass_time(8_000)
+        beat(world, "a")
+    world.pass_time(-3_000)
+    beat(world, "a")
+    beat(world, "dies")
+    world.pass_time(9_000)
+    beat(world, "a")
+    for _ in range(3):
+        world.pass_time(7_500)
+        beat(world, "a")
+        dead = world.reap("a")
+    assert dead == ["dies"]
+
+
+@pytest.mark.parametrize("how", ["killed", "cancelled"])
+def test_what_comes_late_from_a_run_that_was_given_up_is_dropped_and_counted(world: World, how: str) -> None:
+    """Also where its task has ended since, by another word than its own."""
+    submit(world, "a")
+    deaths = 3 if how == "killed" else 1
+    for death in range(1, deaths + 1):
+        beat(world, f"victim{death}")
+        assert claim(world, f"victim{death}", ("a", death, f"victim{death}:1")) == ["RUN"]
+        if how == "cancelled":
+            world.cancel("a", world.time_ms())
+        beat(world, "keeper")
+        outlive(world, "keeper")
+    ended = "failed" if how == "killed" else "cancelled"
+    late = [("a", f"victim{deaths}:1", "success", "1", "", "", 0, "")]
+    assert world.finish(f"victim{deaths}", late).items == [b"FENCED"]
+    picture = world.picture()
+    assert (picture.rows["a"]["status"], picture.counts("totals")["fenced"]) == (ended, 1)
+
+
 def test_a_history_keeps_its_newest_fifty(world: World) -> None:
     submit(world, "a")
     for gen in range(1, 61):

@@ -29,7 +29,7 @@ class Owner:
 
     def recover(self, era: str) -> None:
         self.eras.append(era)
-        self.lease.era = era
+        self.lease.enter(era)
 
     def hears(self, era: str, sent_at: float | None = None) -> None:
         self.lease.believe(reply(era), time.monotonic() if sent_at is None else sent_at)
@@ -100,7 +100,7 @@ def test_another_era_settles_nothing(owner: Owner, clock: Clock) -> None:
         owner.hears("e2")
     assert owner.settled == []
     owner.lease.drop_unsettled()
-    owner.lease.era = "e2"
+    owner.lease.enter("e2")
     clock.now += SETTLE_AFTER + 1
     owner.hears("e2")
     assert owner.settled == []
@@ -252,14 +252,15 @@ def test_a_token_made_while_the_incarnation_changes_is_never_made_again(
 def test_what_has_just_finished_is_remembered_for_five_seconds(owner: Owner, clock: Clock) -> None:
     old, new = delivery(1), delivery(2)
     owner.hears("e1")
-    owner.lease.finished([old])
+    owner.lease.finished([old], "e1")
     clock.now += REMEMBER - 1
-    owner.lease.finished([new])
+    owner.lease.finished([new], "e1")
     assert owner.lease.take_recent() == [old, new]
     assert owner.lease.take_recent() == []  # they are held again now
-    owner.lease.finished([old])
+    owner.lease.enter("e1")
+    owner.lease.finished([old], "e1")
     clock.now += REMEMBER - 1
-    owner.lease.finished([new])
+    owner.lease.finished([new], "e1")
     clock.now += 2
     owner.hears("e1")
     assert owner.lease.take_recent() == [new]
@@ -269,7 +270,7 @@ def test_an_outage_makes_nothing_forgotten(owner: Owner, clock: Clock) -> None:
     """What Redis loses is what it was told just before it went, however long it was away."""
     late = delivery()
     owner.hears("e1")
-    owner.lease.finished([late])
+    owner.lease.finished([late], "e1")
     clock.now += 1
     owner.hears("e1")
     clock.now += 3600
@@ -281,16 +282,33 @@ def test_an_outage_makes_nothing_forgotten(owner: Owner, clock: Clock) -> None:
 def test_the_memory_is_bounded(owner: Owner, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(yadtq_lease, "REMEMBER_AT_MOST", 10)
     batches = [[delivery(n), delivery(n)] for n in range(9)]
+    owner.hears("e1")
     for batch in batches:
-        owner.lease.finished(batch)
+        owner.lease.finished(batch, "e1")
     assert owner.lease.take_recent() == [one for batch in batches[4:] for one in batch]
 
 
 def test_old_ends_are_forgotten_without_being_asked_for(owner: Owner, clock: Clock) -> None:
+    owner.hears("e1")
     for _ in range(100):
-        owner.lease.finished([delivery()])
+        owner.lease.finished([delivery()], "e1")
         clock.now += 1
     assert len(owner.lease._recent) <= REMEMBER + 1
+
+
+def test_while_a_new_era_is_told_what_runs_no_run_is_finished(owner: Owner) -> None:
+    """An answer of the old one that comes to be used then says nothing of the new one."""
+    one = delivery()
+    one.token = "a:1"
+    owner.lease.held[one.token] = one
+    owner.hears("e1")
+    assert owner.lease.take_recent() == []
+    assert not owner.lease.finished([one], "e1")
+    owner.lease.enter("e2")
+    assert not owner.lease.finished([one], "e1")
+    assert owner.lease.held == {"a:1": one}
+    assert owner.lease.finished([one], "e2")
+    assert (owner.lease.held, owner.lease.take_recent()) == ({}, [one])
 
 
 def test_forgetting_a_run_twice_is_fine(owner: Owner) -> None:

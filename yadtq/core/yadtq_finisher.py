@@ -75,7 +75,10 @@ class Finisher:
     def _finish(self, batch: list[Delivery]) -> None:
         runs = [self._entry(delivery) for delivery in batch]
         told = {one.token: one.report.to_json(one.attempt) for one in batch if one.report is not None}
-        reply = self._lease.ask(lambda: self._store.finish(self._lease.inc, runs, reports=told))
+        while True:
+            reply = self._lease.ask(lambda: self._store.finish(self._lease.inc, runs, reports=told))
+            if self._lease.finished(batch, reply.era):
+                break
         for delivery, answer in zip(batch, reply.items, strict=True):
             if answer == b"FENCED":
                 logger.warning(
@@ -83,8 +86,6 @@ class Finisher:
                     delivery.task and delivery.task.id,
                 )
             self._count(delivery.outcome)
-        self._lease.forget(delivery.token for delivery in batch)
-        self._lease.finished(batch)
         self._lease.confirmed(batch)
         self._ended(len(batch))
 

@@ -52,6 +52,7 @@ class Lease:
         self._answered_at = 0.0  # monotonic seconds, in the present era
         self.held: dict[str, Delivery] = {}  # by token: claim asked for, waiting, running, or finish not answered
         self.era: str | None = None
+        self._leaving = False  # another era is being told what was held and remembered in this one
         self._counter = itertools.count(1)  # never begins anew: a claim may be made while the incarnation changes
         self.renew()
 
@@ -115,14 +116,21 @@ class Lease:
         with self._lock:
             self._unsettled.append((time.monotonic(), deliveries))
 
-    def finished(self, deliveries: list[Delivery]) -> None:
-        """Redis has just accepted these outcomes: they are not held any more, but remembered for a while."""
+    def finished(self, deliveries: list[Delivery], era: str) -> bool:
+        """Redis has just accepted these outcomes, in that era: they are not held any more, but remembered for a while.
+
+        False where it has gone back since: they are held as before, and to be finished again.
+        """
         now = time.monotonic()
         with self._lock:
+            if self._leaving or era != self.era:
+                return False
+            self.forget(delivery.token for delivery in deliveries)
             self._recent.append((now, deliveries))
             self._recent_count += len(deliveries)
             while self._recent and (self._recent[0][0] < now - REMEMBER or self._recent_count > REMEMBER_AT_MOST):
                 self._recent_count -= len(self._recent.popleft()[1])
+            return True
 
     def drop_unsettled(self) -> None:
         """The era has changed: what the old one confirmed proves nothing, its records are read again."""
@@ -132,14 +140,21 @@ class Lease:
     def take_recent(self) -> list[Delivery]:
         """The runs that Redis may have forgotten, by its last answer before it went away; they are to be finished again.
 
-        However long it was away: what it loses is what it was told just before.
+        However long it was away: what it loses is what it was told just before. Until :meth:`enter`, no run is finished: it
+        would be neither among these nor among those held.
         """
         since = self._answered_at - REMEMBER
         with self._lock:
+            self._leaving = True
             found = [delivery for at, deliveries in self._recent if at >= since for delivery in deliveries]
             self._recent.clear()
             self._recent_count = 0
         return found
+
+    def enter(self, era: str) -> None:
+        """This era has been told all that was held and remembered; its answers are believed."""
+        with self._lock:
+            self.era, self._leaving = era, False
 
     @property
     def settle_due(self) -> bool:

@@ -59,8 +59,10 @@ class Recovery:
     def new_era(self, era: str) -> None:
         """Redis answers from another era; returns when the worker has adapted. Raises Abandoned."""
         with self._lock:
+            if self.lease.era == era:
+                return  # another thread has seen to it
             finished: list[Delivery] = []
-            while self.lease.era != era:
+            while True:
                 logger.warning(
                     "Redis has restarted, gone back or been emptied: its state is checked against Kafka and what runs here"
                 )
@@ -68,12 +70,13 @@ class Recovery:
                 self._rewind()
                 finished += self.lease.take_recent()  # kept here: Redis may change once more before it has heard them
                 try:
-                    era = self._assert_again(era, finished)
+                    self._assert_again(era, finished)
+                    return
                 except _OtherEra as change:
                     era = str(change)
 
-    def _assert_again(self, era: str, recent: list[Delivery]) -> str:
-        """Tell the new era what this worker runs and has just finished; returns the era then believed."""
+    def _assert_again(self, era: str, recent: list[Delivery]) -> None:
+        """Tell the new era what this worker runs and has just finished; then it is believed."""
         inc = self.lease.inc
         reply = self._ask(era, lambda: self._store.beat(inc, *self.heartbeat.message()))
         if reply.items[0] == b"FENCED":
@@ -88,11 +91,10 @@ class Recovery:
         finished = [delivery for delivery in runs if delivery in ended]
         for start in range(0, len(runs), BATCH):
             self._claim_again(era, inc, runs[start : start + BATCH])
-        self.lease.era = era
+        self.lease.enter(era)
         for delivery in finished:
             self.lease.held[delivery.token] = delivery
             self._finish_again(delivery)
-        return era
 
     def _claim_again(self, era: str, inc: str, runs: list[Delivery]) -> None:
         items = [claim_item(self._broker, delivery, with_envelope=True) for delivery in runs]

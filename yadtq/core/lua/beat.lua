@@ -8,7 +8,9 @@ local inc = ARGV[1]
 if redis.call('ZSCORE', P .. 'dead', inc) then return {ERA, NOW, 'FENCED'} end
 local key = P .. 'worker:' .. inc
 local last = tonumber(redis.call('HGET', key, 'beat') or 0)
-if NOW - last > tonumber(ARGV[2]) then redis.call('HSET', key, 'series', NOW) end
+local series = tonumber(redis.call('HGET', key, 'series') or NOW)
+-- A clock that was set back says nothing of the time between two beats; and a series does not begin in the future.
+if math.abs(NOW - last) > tonumber(ARGV[2]) or series > NOW then redis.call('HSET', key, 'series', NOW) end
 redis.call('HSET', key, 'beat', NOW, 'state', ARGV[6])
 if ARGV[5] ~= '' then redis.call('HSET', key, 'about', ARGV[5]) end
 redis.call('EXPIRE', key, 3600)

@@ -240,10 +240,12 @@ local function note_action(id, action, who)
   add_history(id, cjson.encode({action = action, by = who, at = NOW}))
 end
 
--- A processing row goes back to the queue, no attempt counted; `fields` are written beside.
+-- A processing row goes back to the queue, no attempt counted; `fields` are written beside. The run has lost it, and what it
+-- ends with comes too late.
 local function give_back(id, row, ttl, ...)
   redis.call('SREM', P .. 'run:' .. row.inc, id)
   if row.cancel then
+    redis.call('HDEL', row_key(id), 'token')
     end_without_result(id, row.queue, 'processing', 'cancelled', ttl, ...)
   else
     republish(id, row.queue, 'processing', row.gen + 1, 'attempt', math.max(0, row.attempt - 1), ...)
@@ -255,6 +257,7 @@ end
 -- A run that died with its process: queued again, and failed after the third death.
 local function survive(id, row, lost, failed_ttl, tombstone_ttl, error)
   if lost >= 3 and not row.cancel then
+    redis.call('HDEL', row_key(id), 'token')
     fail(id, row.queue, 'processing', failed_ttl, 'worker_lost', error, '', 'lost', lost)
   else
     give_back(id, row, tombstone_ttl, 'lost', lost)

@@ -2,6 +2,11 @@
 -- after an outage, a pause or a start, everybody was away.
 -- ARGV: incarnation of the caller, offline after ms, largest gap ms, steady for ms, tombstone ttl s, failed ttl s
 -- Reply: the incarnations declared dead
+-- The clock was set back since these beats; whoever lives beats again, the others are silent from now on.
+for _, inc in ipairs(redis.call('ZRANGEBYSCORE', P .. 'workers', '(' .. NOWS, '+inf')) do
+  redis.call('ZADD', P .. 'workers', NOWS, inc)
+end
+
 local me = P .. 'worker:' .. ARGV[1]
 local beat, series = unpack(redis.call('HMGET', me, 'beat', 'series'))
 if not beat or NOW - beat > tonumber(ARGV[3]) or NOW - series < tonumber(ARGV[4]) then return {ERA, NOW} end
