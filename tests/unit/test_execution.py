@@ -65,6 +65,16 @@ def fail(error: BaseException) -> Callable[..., Any]:
     return failing
 
 
+def test_an_error_of_the_workers_own_loses_the_run_and_not_the_task(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(Executor, "_judge", fail(RuntimeError("unforeseen")))
+    outcome = run(fail(ValueError("no")))
+    assert (outcome.kind, outcome.reason) == (OutcomeKind.LOST, Reason.WORKER_LOST)
+    assert outcome.error == "its worker failed: RuntimeError: unforeseen"
+    assert caplog.messages == ["a run of task f (task-1) is lost to an error of the worker's own"]
+
+
 # -- success -----------------------------------------------------------------------------------------------------
 
 

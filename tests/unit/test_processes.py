@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
+import pickle
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,7 @@ from yadtq.core.yadtq_delivery import Delivery, PartitionState
 from yadtq.core.yadtq_execution import ChildExecutor
 from yadtq.core.yadtq_pools import ThreadPool
 from yadtq.core.yadtq_processes import ProcessPool
+from yadtq.core.yadtq_report import capture
 from yadtq.core.yadtq_task import Outcome, OutcomeKind, Reason, Task
 
 WAIT = 20.0  # seconds; only a failing test waits so long
@@ -96,12 +100,28 @@ def wait_for_term(mark: str) -> str:
     return "ended"
 
 
+def answer(data: str) -> None:
+    """Write on the line to the worker, as a task that mistakes its file number may."""
+    (line,) = (thing for thing in gc.get_objects() if isinstance(thing, Connection))
+    line.send_bytes(bytes.fromhex(data))
+    time.sleep(60)
+
+
+def tell(word: str, ctx: Any) -> str:
+    """Write into the report pipe."""
+    teller: Any = capture.others
+    os.write(teller._reports, word.replace("NUMBER", str(teller.run.number)).encode() + b"\n")
+    ctx.progress(1, 2)
+    return "told"
+
+
 def open_files() -> list[str]:
     return [str(fd.readlink()) for fd in Path("/proc/self/fd").iterdir() if fd.is_symlink()]
 
 
 HANDLERS = [
-    pid, context, fail, leave, segfault, die, sleep, tell_when_stopped, deaf, fork_and_die, wait_for_term, open_files,
+    pid, context, fail, leave, segfault, die, sleep, tell_when_stopped, deaf, fork_and_die, wait_for_term, answer, tell,
+    open_files,
 ]  # fmt: skip
 
 
@@ -212,6 +232,55 @@ def test_a_task_that_kills_its_child_is_lost_and_its_neighbour_is_not(
     assert (outcome.kind, outcome.reason, outcome.error) == (OutcomeKind.LOST, Reason.WORKER_LOST, how)
     assert pair.outcome(neighbour).kind is OutcomeKind.SUCCESS
     assert {pair.run("pid").kind for _ in range(4)} == {OutcomeKind.SUCCESS}  # it was replaced
+
+
+@pytest.mark.parametrize(
+    ("data", "how"),
+    [
+        (b"rubbish", "UnpicklingError"),
+        (b"", "EOFError"),
+        (b"cno_such_module\nClass\n.", "ModuleNotFoundError"),
+        (pickle.dumps("a word"), "'a word'"),
+    ],
+)
+def test_a_bad_answer_costs_that_child_and_its_task_alone(pair: Bench, tmp_path: Path, data: bytes, how: str) -> None:
+    mark = tmp_path / "neighbour"
+    neighbour = pair.begin("sleep", str(mark), 1.0)
+    eventually(mark.exists, WAIT)
+    outcome = pair.run("answer", data.hex())
+    assert (outcome.kind, outcome.reason) == (OutcomeKind.LOST, Reason.WORKER_LOST)
+    assert outcome.error.startswith(f"its process gave an answer that cannot be read ({how}")
+    assert pair.outcome(neighbour).kind is OutcomeKind.SUCCESS
+    assert {pair.run("pid").kind for _ in range(4)} == {OutcomeKind.SUCCESS}  # it was replaced
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        *(
+            "",
+            "no JSON",
+            "3",
+            "null",
+            "{}",
+            "[]",
+            "[" * 3000,
+            "[NUMBER]",
+            '[NUMBER, "log"]',
+            '[NUMBER, "log", 1, 2, 3]',
+        ),
+        *(
+            '[NUMBER, "progress", "x", 1, 2, ""]',
+            '[NUMBER, "dance", 1, "INFO", "x"]',
+            '[[NUMBER], "log", 1, "INFO", ""]',
+        ),
+    ],
+)
+def test_a_word_that_nobody_understands_is_passed_over(bench: Bench, word: str) -> None:
+    run = bench.begin("tell", word)
+    assert bench.outcome(run).result == b'"told"'
+    assert run.report is not None
+    assert b'"said": 0' in run.report.to_json(1)  # no line, and the progress that came after
 
 
 def test_a_child_that_dies_idle_costs_nobody_anything(bench: Bench) -> None:

@@ -260,7 +260,7 @@ class TaskWorker:
 
     def _work(self) -> None:
         try:
-            self._pool.start()
+            self._pool.start(self._guarded)
             if not self._connect():
                 return
             self._pool.wait_ready(self._stop.is_set)

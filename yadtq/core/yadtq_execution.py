@@ -103,7 +103,13 @@ class Executor:
         task = delivery.task
         assert task is not None  # only read records are claimed
         delivery.begun_at = time.time()
-        outcome = self.outcome(task, delivery, slot)
+        try:
+            outcome = self.outcome(task, delivery, slot)
+        except Exception as error:
+            logger.exception("a run of task %s (%s) is lost to an error of the worker's own", task.name, task.id)
+            outcome = Outcome(
+                OutcomeKind.LOST, reason=Reason.WORKER_LOST, error=f"its worker failed: {describe(error)}"
+            )
         if slot.told_at is not None:
             slot.end()  # an error raised from outside may have come just as the run ended
         delivery.report = slot.take_report()
@@ -206,9 +212,7 @@ class ChildExecutor(Executor):
         assert isinstance(slot, ProcessSlot)
         slot.begin(run, time_limit(function, task))
         try:
-            answer = slot.ask(task, run.attempt, run.fence)
-            assert isinstance(answer, Outcome)
-            return answer
+            return slot.ask(task, run.attempt, run.fence)
         except ChildDied as death:
             if not slot.dropped and slot.killed_for is None:
                 logger.warning("task %s (%s): its process %s", task.name, task.id, death)

@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 R = TypeVar("R")
 
+Guard = Callable[[Callable[[], None]], None]  # runs a thread's loop, and minds its failure
+
 WATCH_EVERY = 0.1  # seconds between two looks at time limits
 
 
@@ -128,11 +130,15 @@ class Pool(ABC, Generic[R, S]):
         self._threads: list[threading.Thread] = []
         self._stopped = threading.Event()
         self._lock = threading.Lock()  # for the list of slots
+        self._guarded: Guard = lambda loop: loop()
 
-    def start(self) -> None:
+    def start(self, guarded: Guard | None = None) -> None:
+        """Start the threads, each within ``guarded``."""
+        if guarded is not None:
+            self._guarded = guarded
         with self._lock:
             self.slots += [self._start_slot() for _ in range(self.size)]
-        threading.Thread(target=self._watch, name="yadtq-time-limits", daemon=True).start()
+        threading.Thread(target=self._guarded, args=(self._watch,), name="yadtq-time-limits", daemon=True).start()
 
     def wait_ready(self, given_up: Callable[[], bool]) -> None:
         """Return when tasks can be run, or when ``given_up()``.
@@ -212,7 +218,7 @@ class Pool(ABC, Generic[R, S]):
     def _start_slot(self) -> S:
         slot = self._new_slot()
         name = f"yadtq-task-{len(self._threads)}"
-        thread = threading.Thread(target=self._work, args=(slot,), name=name, daemon=True)
+        thread = threading.Thread(target=self._guarded, args=(lambda: self._work(slot),), name=name, daemon=True)
         thread.start()
         self._threads.append(thread)
         return slot
@@ -255,9 +261,9 @@ class ThreadPool(Pool[R, Slot[R]]):
     def _new_slot(self) -> Slot[R]:
         return Slot()
 
-    def start(self) -> None:
+    def start(self, guarded: Guard | None = None) -> None:
         capture.install()
-        super().start()
+        super().start(guarded)
 
     def _work(self, slot: Slot[R]) -> None:
         try:

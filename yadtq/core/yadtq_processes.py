@@ -25,7 +25,7 @@ from multiprocessing.connection import Connection
 from typing import Any, Generic, TypeVar
 
 from yadtq.core.yadtq_pools import Pool, Slot
-from yadtq.core.yadtq_task import Task
+from yadtq.core.yadtq_task import Outcome, Task
 from yadtq.errors import ConfigError, TaskCancelled, TaskTimeout
 
 logger = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ class Launch:
 
 
 class ChildDied(Exception):
-    """The child ended before it answered; the text says how."""
+    """The child ended before it answered, or was killed for what it answered; the text says how."""
 
 
 class Child:
@@ -150,6 +150,11 @@ class Child:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
 
+    def end(self) -> None:
+        """Kill it; returns when it is gone."""
+        self.kill()
+        self._process.wait()
+
     def close(self) -> None:
         """Let it end by itself, then kill it; closing twice is fine."""
         self.hang_up()
@@ -187,22 +192,42 @@ class ProcessSlot(Slot[R], Generic[R]):
         self.killed_for = None
         super().begin(run, timeout)
 
-    def ask(self, task: Task, attempt: int, fence: int) -> Any:
+    def ask(self, task: Task, attempt: int, fence: int) -> Outcome:
         """The outcome of the task, from the child; raises ChildDied."""
         child = self.child
         assert child is not None  # a slot without one takes no run
         job = Job(self._number, task, attempt, fence)
-        return pickle.loads(child.ask(pickle.dumps(job), self._hear))  # noqa: S301 -- our own child, on a line of our own
+        answer = child.ask(pickle.dumps(job), self._hear)
+        try:
+            outcome = pickle.loads(answer)  # noqa: S301 -- our own child, on a line of our own
+        except Exception as error:  # noqa: BLE001 -- unpickling may raise anything
+            outcome = error
+        if isinstance(outcome, Outcome):
+            return outcome
+        child.end()  # its task has written on the line: whose answer the next one would be, nobody knows
+        raise ChildDied(f"gave an answer that cannot be read ({outcome!r:.200})")
 
     def _hear(self, word: bytes) -> None:
         """One word that the task told; a thread that an earlier task left behind may tell one, too."""
-        try:
-            number, kind, *values = json.loads(word)
-        except ValueError:  # two threads wrote at once, where the pipe does not keep their words apart
-            return
         told = self.telling()
-        if told is not None and number == self._number:
-            (told.log if kind == "log" else told.progress)(*values)
+        if told is None:
+            return
+        try:
+            said = json.loads(word)
+        except (ValueError, RecursionError):  # two wrote at once, where the pipe does not keep their words apart
+            return
+        match said:
+            case [self._number, "log", int() | float() as at, str() as level, str() as text]:
+                told.log(at, level, text)
+            case [
+                self._number,
+                "progress",
+                int() | float() as at,
+                int() | float() as done,
+                None | int() | float() as total,
+                str() as note,
+            ]:
+                told.progress(at, done, total, note)
 
     def kill(self, run: R, reason: type[Exception] | None) -> None:
         """Kill the child that is at this run, unless it has ended meanwhile."""
@@ -261,11 +286,13 @@ class ProcessPool(Pool[R, ProcessSlot[R]]):
         return ProcessSlot()
 
     def _work(self, slot: ProcessSlot[R]) -> None:
-        # A new child is awaited before a run is taken, and looked at once more where one was long waited for.
-        while self._revive(slot) and (run := self._todo.get()) is not None and self._revive(slot):
-            self._execute(run, slot)
-        if slot.child is not None:
-            slot.child.close()
+        try:
+            # A new child is awaited before a run is taken, and looked at once more where one was long waited for.
+            while self._revive(slot) and (run := self._todo.get()) is not None and self._revive(slot):
+                self._execute(run, slot)
+        finally:
+            if slot.child is not None:
+                slot.child.close()
 
     def _revive(self, slot: ProcessSlot[R]) -> bool:
         """Give the slot a living child; False when the pool stops first, or no child can ever be had."""
