@@ -19,6 +19,7 @@ def fill(store: ResultStore, finished: int, failed: int) -> None:
     now = store.time_ms()
     write(store, "success", finished, now)
     write(store, "failed", failed, now)
+    write_sizes(store)
     write(store, "queued", min(finished, KEPT), now)
     write_sums(store, now // 1000)
     for number in range(KEPT):
@@ -44,6 +45,12 @@ def write(store: ResultStore, status: str, count: int, now: int) -> None:
             pipe.zremrangebyrank(store.key("index:all"), 0, -KEPT - 1)
         pipe.hincrby(store.key("backlog"), "default", len(listed) if status == "queued" else 0)
         store.guard(pipe.execute)
+
+
+def write_sizes(store: ResultStore) -> None:
+    for fp, at in store.guard(lambda: store.client.zrange(store.key("groups"), 0, -1, withscores=True)):
+        size = store.client.zcard(store.key("group:", fp.decode()))
+        store.client.zadd(store.key("sizes"), {fp: (size << 33) + int(at / 1e6)})
 
 
 def row(status: str, number: int, at: int) -> dict[str, Any]:

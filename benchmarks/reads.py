@@ -18,7 +18,7 @@ from typing import Any
 from benchmarks.history import fill
 from yadtq import create_yadtq
 from yadtq.core.yadtq_task import TaskStatus
-from yadtq.core.yadtq_views import Views, parse_query
+from yadtq.core.yadtq_views import GROUP_ORDERS, Views, parse_query
 from yadtq.embedded import EmbeddedRedis
 
 BUDGET = 50.0  # ms
@@ -32,6 +32,8 @@ def reads(views: Views) -> Iterator[tuple[str, Callable[[], Any]]]:
     yield "queues", views.queues
     yield "workers", views.workers
     yield "failure_groups", views.failure_groups
+    for order in GROUP_ORDERS:
+        yield f"failure_page, {order}", lambda order=order: views.failure_page(order=order)
     yield "tasks, all", views.tasks
     for status in TaskStatus:
         yield f"tasks, {status}", lambda status=status: views.tasks(status)

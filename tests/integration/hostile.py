@@ -92,6 +92,7 @@ class Planted:
         if status is TaskStatus.FAILED:
             client.zadd(self._key("group:", self.group), {task_id: now * 1000})
             client.zadd(self._key("groups"), {self.group: now * 1000})
+            client.zadd(self._key("sizes"), {self.group: 1 << 33})
         told = {
             "attempt": 1,
             "said": 2,

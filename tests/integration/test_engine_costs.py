@@ -26,6 +26,7 @@ LASTING = {
     "dead",
     "left",
     "groups",
+    "sizes",
     "open_minute",
     "ever",
     "server",

@@ -11,7 +11,7 @@ from yadtq.core.yadtq_task import LEGAL_MOVES, TERMINAL, TaskStatus
 WAITING = {"queued", "scheduled", "processing", "retrying"}
 NOT_TASKS = {  # keys of the whole data set; each is bounded by the tasks that wait or run, or by a number
     "outbox", "due", "workers", "dead", "left", "backlog", "busy", "totals", "seq", "upd", "epoch",
-    "groups", "open_minute", "ever", "server", "gaps",
+    "groups", "sizes", "open_minute", "ever", "server", "gaps",
 }  # fmt: skip
 
 
@@ -122,6 +122,8 @@ def check_groups(picture: Picture, failed: set[str]) -> None:
     """Every failed task is in its group and no other is, but for those whose rows have vanished with time."""
     groups = {name[6:]: members for name, members in picture.zsets.items() if name.startswith("group:")}
     assert picture.zsets.get("groups", {}) == {fp: max(members.values()) for fp, members in groups.items()}
+    sizes = {fp: int(score) >> 33 for fp, score in picture.zsets.get("sizes", {}).items()}
+    assert sizes == {fp: len(members) for fp, members in groups.items()}
     for fp, members in groups.items():
         alike = {task_id for task_id in failed if picture.rows[task_id]["fp"] == fp}
         assert alike == set(members) & set(picture.rows), f"the group {fp} holds others"

@@ -41,7 +41,7 @@ for _, key in ipairs(redis.call('KEYS', prefix .. '*')) do
     local gaps = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
     redis.call('DEL', key)
     for i = 1, #gaps, 2 do redis.call('ZADD', key, text(gaps[i + 1] - span), text(gaps[i] - span)) end
-  elseif kind == 'zset' and name ~= 'upd' then
+  elseif kind == 'zset' and name ~= 'upd' and name ~= 'sizes' then
     local unit = (string.sub(name, 1, 6) == 'index:' or string.sub(name, 1, 5) == 'group' or string.sub(name, 1, 8) == 'control:') and 1000 or 1
     local entries = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
     for i = 1, #entries, 2 do redis.call('ZADD', key, text(entries[i + 1] - span * unit), entries[i]) end

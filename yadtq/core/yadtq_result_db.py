@@ -44,6 +44,7 @@ KEYS: dict[str, str] = {
     "due": "zset   tasks -> ms when they are due or expire",
     "index:": "zset   tasks by the time they entered a status (µs), by status; index:all by submit time",
     "groups": "zset   fingerprints of failures -> µs of the newest one",
+    "sizes": "zset   fingerprints of failures -> how many failed tasks have it × 2^33 + s of the newest one",
     "group:": "zset   the failed tasks of one fingerprint -> µs when they failed, by fingerprint",
     "run:": "set    the tasks an incarnation holds, by incarnation",
     "worker:": "hash   one incarnation: beat, series, about, state, suspect, by incarnation",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from yadtq.core.views.audit import AuditReads, record_action
 from yadtq.core.views.changes import Watcher
-from yadtq.core.views.failures import FailureReads
+from yadtq.core.views.failures import GROUP_ORDERS, FailureReads, GroupOrder
 from yadtq.core.views.lags import LagReads, note_lags
 from yadtq.core.views.models import (
     Action,
@@ -36,6 +36,7 @@ from yadtq.core.yadtq_histogram import Histogram
 from yadtq.core.yadtq_query import Query, parse_query
 
 __all__ = [
+    "GROUP_ORDERS",
     "Action",
     "Attempt",
     "AuditEntry",
@@ -44,6 +45,7 @@ __all__ = [
     "Count",
     "FailureGroup",
     "FunctionInfo",
+    "GroupOrder",
     "GroupPage",
     "Histogram",
     "LogLine",

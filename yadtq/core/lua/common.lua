@@ -128,6 +128,20 @@ local function flush_rates()
   flush_buckets(P .. name, 'r', ran)
 end
 
+-- A group of failures is ranked by its newest one, and by its size; an empty one vanishes. Many have the same size, and
+-- then the newest one decides here too, to the second: a page could not tell thousands of equals apart.
+local function rank_group(fp)
+  local key = P .. 'group:' .. fp
+  local newest = redis.call('ZRANGE', key, -1, -1, 'WITHSCORES')
+  if newest[2] then
+    redis.call('ZADD', P .. 'groups', newest[2], fp)
+    redis.call('ZADD', P .. 'sizes', int(redis.call('ZCARD', key) * 2^33 + math.floor(newest[2] / 1000000)), fp)
+  else
+    redis.call('ZREM', P .. 'groups', fp)
+    redis.call('ZREM', P .. 'sizes', fp)
+  end
+end
+
 local function flush()
   for status, ids in pairs(leaves) do
     each_chunk(ids, 1000, function(...) redis.call('ZREM', P .. 'index:' .. status, ...) end)
@@ -148,7 +162,7 @@ local function flush()
   flush_rates()
   for fp, pairs_ in pairs(grouped) do
     each_chunk(pairs_, 1000, function(...) redis.call('ZADD', P .. 'group:' .. fp, ...) end)
-    redis.call('ZADD', P .. 'groups', USS, fp)
+    rank_group(fp)
   end
   if #changed > 0 then
     each_chunk(changed, 1000, function(...) redis.call('ZADD', P .. 'upd', ...) end)
@@ -201,14 +215,13 @@ local function fail(id, queue, from, seconds, reason, error, fp, ...)
   end_without_result(id, queue, from, 'failed', seconds, 'reason', reason, 'error', error, 'fp', fp, ...)
 end
 
--- A failed task goes on or is deleted: its group is ranked anew, an empty one vanishes.
+-- A failed task goes on or is deleted.
 local function leave_group(id)
   local fp = redis.call('HGET', row_key(id), 'fp')
   if not fp then return end
   redis.call('HDEL', row_key(id), 'fp')
   redis.call('ZREM', P .. 'group:' .. fp, id)
-  local newest = redis.call('ZRANGE', P .. 'group:' .. fp, -1, -1, 'WITHSCORES')
-  if newest[2] then redis.call('ZADD', P .. 'groups', newest[2], fp) else redis.call('ZREM', P .. 'groups', fp) end
+  rank_group(fp)
 end
 
 -- Failed tasks past their time to live leave the index and their groups; of the groups, those that have been quiet longest first.
@@ -216,8 +229,7 @@ local function trim_failed(seconds)
   local old = int(US - seconds * 1000000)
   if redis.call('ZREMRANGEBYSCORE', P .. 'index:failed', '-inf', old) == 0 then return end
   for _, fp in ipairs(redis.call('ZRANGE', P .. 'groups', 0, 999)) do
-    local gone = redis.call('ZREMRANGEBYSCORE', P .. 'group:' .. fp, '-inf', old)
-    if gone > 0 and redis.call('EXISTS', P .. 'group:' .. fp) == 0 then redis.call('ZREM', P .. 'groups', fp) end
+    if redis.call('ZREMRANGEBYSCORE', P .. 'group:' .. fp, '-inf', old) > 0 then rank_group(fp) end
   end
 end
 

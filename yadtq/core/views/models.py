@@ -232,11 +232,13 @@ class FailureGroup:
 
 @dataclass(frozen=True)
 class GroupPage:
-    """One page of groups, the newest failure first; ``next`` is the cursor of those whose failures are older."""
+    """One page of groups; ``next`` is the cursor of those that follow. Where it is not complete, it searches further."""
 
     items: list[FailureGroup]
     next: str | None
-    total: int  # groups in all
+    total: int  # groups in all, whatever was searched for
+    scanned: int = 0  # groups looked at
+    complete: bool = True  # False: the search stopped for its limits, with a page that may be short or empty
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ FIRST_STRETCH, LONGEST_STRETCH = (
     100,
     1_000,
 )  # rows a round trip: few where many match, and never long for Redis' other callers
+LATELY = 500
 MOST_KNOWN = 500  # kinds of rows that are not told again
 _FIELDS = ("status", "name", "queue", "worker", "args", "preview", "error", "reason", "deleted")
 
@@ -107,12 +108,17 @@ class SearchReads(TaskReads):
             found.update(TaskStatus(status.decode()) for status, deleted in rows if status and not deleted)
         return {status: found[status] for status in TaskStatus if found[status]}
 
+    def names_lately(self) -> set[str]:
+        """What the newest 500 tasks are called."""
+        met = Walk(self._store, ["index:all"], fields=["name"]).next(LATELY)
+        return {name.decode(errors="replace") for (name,) in (one.values for one in met) if name}
+
     def _by_id(self, query: Query) -> list[TaskResult]:
         """The task whose id was typed, whatever its age."""
         if not query.id or query.group or query.job:
             return []
-        key, fields = self._store.key("t:", query.id), _fields(query)
-        row = _row(query.id, fields, self._store.guard(lambda: self._store.client.hmget(key, fields)))
+        key, fields = self._store.key("t:", query.id), fields_of(query)
+        row = row_of(query.id, fields, self._store.guard(lambda: self._store.client.hmget(key, fields)))
         if row is None or not query.matches(row):
             return []
         return list(self.tasks_by_id([query.id]).values())
@@ -126,7 +132,7 @@ class SearchReads(TaskReads):
 
     def _scan(self, query: Query, place: Entry | None, limit: float, *, descending: bool) -> tuple[list[Met], Walk]:
         """Up to ``limit`` entries that match, and the walk to them."""
-        fields = _fields(query)
+        fields = fields_of(query)
         walk = Walk(
             self._store,
             self._indexes(query),
@@ -143,7 +149,7 @@ class SearchReads(TaskReads):
         size = int(min(limit, LONGEST_STRETCH)) if query.plain else FIRST_STRETCH
         while len(found) < limit and not walk.exhausted:
             for met in walk.next(size if narrow else min(size, most - walk.looked_at), known):
-                row = _row(met.entry.id, fields, met.values)
+                row = row_of(met.entry.id, fields, met.values)
                 if row is not None and query.matches(row):
                     found.append(met)
                     if len(found) == limit:
@@ -157,7 +163,7 @@ class SearchReads(TaskReads):
         return found, walk
 
 
-def _fields(query: Query) -> list[str]:
+def fields_of(query: Query) -> list[str]:
     """What has to be read of each row."""
     wanted = {term.field for term in query.terms}
     if "" in wanted:
@@ -168,7 +174,7 @@ def _fields(query: Query) -> list[str]:
     return [field for field in _FIELDS if field in wanted]
 
 
-def _row(task_id: str, fields: Sequence[str], values: Sequence[bytes | None]) -> dict[str, str] | None:
+def row_of(task_id: str, fields: Sequence[str], values: Sequence[bytes | None]) -> dict[str, str] | None:
     """A row as a search looks at it; None for a task that is gone."""
     row = {name: value.decode(errors="replace") for name, value in zip(fields, values, strict=True) if value}
     if "status" not in row or "deleted" in row:
