@@ -41,6 +41,11 @@ PAGES = [
     "/tasks?q=status:failed",
     "/tasks?q=error:nowhere",
     "/failed",
+    "/failed?order=oldest",
+    "/failed?order=most",
+    "/failed?q=name:task_7",
+    "/failed?q=error:nowhere",
+    "/api/v1/suggestions?word=name:task",
 ]
 
 

@@ -90,6 +90,7 @@ ROLES = {
     "api.stats": "viewer",
     "api.stop_job": "operator",
     "api.submit": "operator",
+    "api.suggestions": "viewer",
     "api.task": "viewer",
     "api.tasks": "viewer",
     "api.worker": "viewer",

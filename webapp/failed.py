@@ -5,14 +5,17 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from flask import Blueprint, render_template, request
+from flask import Blueprint, abort, render_template, request
 
 from webapp.engine import engine
+from webapp.errors import sentence
+from yadtq.core.yadtq_views import GROUP_ORDERS, parse_query
+from yadtq.errors import InvalidQuery
 
 if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
 
-    from yadtq.core.yadtq_views import FailureGroup
+    from yadtq.core.yadtq_views import FailureGroup, GroupOrder
 
 pages = Blueprint("failed", __name__, url_prefix="/failed")
 
@@ -25,10 +28,15 @@ _TIMES = 3  # as many as in an hour of the day before
 
 @pages.get("")
 def index() -> ResponseReturnValue:
-    """A page of groups, newest failure first, and the newest tasks of one: that of ``group=``, else the first."""
+    """A page of the groups that match, and the newest tasks of one: that of ``group=``, else the first."""
     reads, asked, cursor = engine().views, request.args.get("group", ""), request.args.get("cursor")
+    order, typed = _wanted_order(), request.args.get("q", "").strip()
+    try:
+        query = parse_query(typed)
+    except InvalidQuery as refusal:
+        return render_template("failed.html", page=None, order=order, typed=typed, problem=sentence(refusal)), 400
     mark = reads.change_mark()
-    page = reads.failure_page(cursor, _GROUPS)
+    page = reads.failure_page(cursor, _GROUPS, order=order, query=query)
     shown = next((group for group in page.items if group.fingerprint == asked), None)
     shown = shown or (reads.failure_group(asked) if asked else next(iter(page.items), None))
     samples = reads.tasks_by_id(shown.sample_ids) if shown else {}
@@ -36,6 +44,8 @@ def index() -> ResponseReturnValue:
         "failed.html",
         mark=mark,
         page=page,
+        order=order,
+        typed=typed,
         first=not cursor,
         cursor=cursor,
         count=reads.failed_count(),
@@ -76,6 +86,14 @@ def news(group: FailureGroup) -> str:
     if last >= _LEAST and last >= _TIMES * sum(before) / len(before):
         return "rising"
     return "" if any(group.per_hour) else "quiet"
+
+
+def _wanted_order() -> GroupOrder:
+    """The order asked for, newest first where none is; another word is answered by a 400."""
+    word = request.args.get("order") or "newest"
+    if word not in GROUP_ORDERS:
+        abort(400, f"There is no order {word[:40]!r}; the orders are {', '.join(GROUP_ORDERS)}.")
+    return word
 
 
 def _rejected_count() -> int | None:

@@ -41,6 +41,7 @@ def pages_of(shop: Shop) -> dict[str, str]:
     return {
         "overview": "/",
         "tasks": "/tasks?q=queue:media",
+        "suggestions": "/tasks?q=status:failed+name:mail",
         "task-running": task("status:processing name:transcode args:showreel"),
         "task-waiting": task("status:queued queue:reports"),
         "task-failed": task("status:failed name:charge_card"),
@@ -75,9 +76,18 @@ def shoot_all(browser: Browser, folder: Path, shop: Shop, wanted: Collection[str
                 page.goto(shop.url + path)
                 if page.locator("#live").count():
                     page.wait_for_selector('#live[data-live="live"]')
+                if name == "suggestions":
+                    begin_to_search(page)
                 page.wait_for_timeout(400)  # the charts
                 shoot(page, folder / f"{name}-{form}.webp")
         page.context.close()
+
+
+def begin_to_search(page: Page) -> None:
+    """Type half a word and choose what it may become."""
+    page.locator("#q").fill("status:failed name:m")
+    page.get_by_role("option").filter(has_text="name:mail").wait_for()
+    page.keyboard.press("ArrowDown")
 
 
 def shoot(page: Page, path: Path) -> None:

@@ -19,7 +19,7 @@ ALWAYS: dict[str, list[str]] = {
     "views.overview": ["/", "/?span=24h"],
     "tasks.index": ["/tasks", "/tasks?q=name:add", "/tasks?q=nonsense:1", *(f"/tasks?status={s}" for s in TaskStatus)],
     "bulk.confirm": ["/bulk", "/bulk?action=delete&q=status:failed"],
-    "failed.index": ["/failed"],
+    "failed.index": ["/failed", "/failed?order=most&q=error:none", "/failed?q=nonsense:1"],
     "failed.rejected": ["/failed/rejected"],
     "workers.index": ["/workers"],
     "kafka.index": ["/kafka"],

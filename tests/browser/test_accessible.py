@@ -137,6 +137,22 @@ def test_pages_with_everything_on_them(full: Site, browser: Browser) -> None:
     judge_all(full.stack.sign_in(browser), full.stack.url, chain(*full.pages().values()))
 
 
+@pytest.mark.parametrize("path", ["/tasks", "/failed"])
+def test_a_search_box_with_its_suggestions(full: Site, browser: Browser, path: str) -> None:
+    page = full.stack.sign_in(browser)
+    page.goto(full.stack.url + path)
+    page.locator("#q").press_sequentially("queue:")
+    expect(page.get_by_role("option").first).to_contain_text("queue:")
+    page.keyboard.press("ArrowDown")
+    expect(page.get_by_role("option", selected=True)).to_have_count(1)
+
+    found = judge_as_it_is(page, path)
+
+    expect(page.get_by_role("option", selected=True)).to_have_count(1)
+    page.context.close()
+    assert not found, "\n".join(found)
+
+
 def test_pages_that_tell_of_a_mistake(full: Site, browser: Browser) -> None:
     judge_all(full.stack.sign_in(browser, "viewer"), full.stack.url, [*ABSENT, "/submit", "/audit"])
 

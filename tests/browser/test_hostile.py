@@ -72,3 +72,22 @@ def test_nothing_of_it_runs(stack: Stack, browser: Browser) -> None:
 
     assert noted == []
     page.context.close()
+
+
+def test_nothing_of_it_runs_as_a_suggestion(stack: Stack, browser: Browser) -> None:
+    Planted(stack.store, RUNNING)
+    page, noted = watched(stack, browser)
+    page.goto(f"{stack.url}/tasks")
+    page.locator("#q").press_sequentially("name:pl")
+    expect(page.get_by_role("option")).to_have_text(["name:plain" + f"z-doc:{RUNNING}"[:80]])
+    everything = [{"text": f"name:{RUNNING}", "note": RUNNING}]
+    page.route("**/suggestions?*", lambda route: route.fulfill(json={"items": everything, "total": 1}))
+    page.locator("#q").press_sequentially("a")
+    expect(page.locator("[role=option] code")).to_have_text(f"name:{RUNNING}")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+
+    expect(page.locator("#q")).to_have_value(f"name:{RUNNING} ")
+    assert page.locator("main img").count() == 0
+    assert noted + page.evaluate("violations") == []
+    page.context.close()

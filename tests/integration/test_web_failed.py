@@ -15,10 +15,17 @@ from tests.integration.stored import end, submit
 from tests.integration.web_client import Web, find_csrf_token
 from tests.model.world import World
 from webapp.failed import news
+from yadtq.core.views import failures
 from yadtq.core.yadtq_survey import masked
 from yadtq.core.yadtq_task import TaskStatus
 from yadtq.core.yadtq_views import FailureGroup
 from yadtq.embedded import EmbeddedKafka, EmbeddedRedis
+
+
+@pytest.fixture(autouse=True)
+def in_no_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loaded machine ends no search early."""
+    monkeypatch.setattr(failures, "MOST_SECONDS", 30)
 
 
 @pytest.fixture
@@ -112,7 +119,10 @@ def test_a_viewer_sees_groups_and_cannot_move_them(world: World, web: Web) -> No
     assert "/bulk" not in page
 
 
-def test_pages_of_groups_show_each_once_also_those_of_one_moment(world: World, operator: FlaskClient) -> None:
+@pytest.mark.parametrize("order", ["newest", "oldest", "most"])
+def test_pages_of_groups_show_each_once_also_those_of_one_moment(
+    world: World, operator: FlaskClient, order: str
+) -> None:
     words = [f"{first}{second}" for first in "abcdefgh" for second in "jklmnopq"][:64]
     for word in words:
         submit(world, word)
@@ -120,7 +130,7 @@ def test_pages_of_groups_show_each_once_also_those_of_one_moment(world: World, o
         end(world, word, error=f"Error{word.title()}: no", worker="box-1")
         if number == 40:
             world.pass_time(1_000)
-    address, seen = "/failed", []
+    address, seen = f"/failed?order={order}", []
     while address:
         page = operator.get(address).text
         seen += [error for error, _ in groups(page)]
@@ -129,6 +139,128 @@ def test_pages_of_groups_show_each_once_also_those_of_one_moment(world: World, o
 
     assert sorted(seen) == sorted(f"Error{word.title()}: no" for word in words)
     assert "64 tasks in 64 groups" in page
+
+
+@pytest.fixture
+def three_groups(world: World) -> World:
+    """Of one, two and three tasks; the one of two failed last."""
+    submit(world, "a", "b", "c", name="mail.send", queue="mail")
+    submit(world, "d", "e", "f", name="resize")
+    end(world, "a", error="KeyError: 'x'")
+    world.pass_time(7_200_000)
+    end(world, "d", "e", "f", error="OSError: disk full")
+    world.pass_time(1_000)
+    end(world, "b", "c", error="TimeoutError: too slow")
+    return world
+
+
+def link(page: str, words: str) -> str:
+    """Where the link of these words leads."""
+    found = re.search(rf'<a [^>]*href="([^"]+)"[^>]*>(?:<svg.*?</svg>)?{words}', page)
+    assert found, words
+    return unescape(found[1])
+
+
+def test_groups_are_sorted_by_their_newest_failure_or_their_size(three_groups: World, operator: FlaskClient) -> None:
+    newest = operator.get("/failed").text
+    oldest = operator.get(link(newest, "Oldest failure")).text
+    most = operator.get(link(newest, "Most tasks")).text
+
+    assert [count for _, count in groups(newest)] == [2, 3, 1]
+    assert [count for _, count in groups(oldest)] == [1, 3, 2]
+    assert [count for _, count in groups(most)] == [3, 2, 1]
+    assert '/failed?order=most" aria-current="true">Most tasks' in most
+    assert most.count('aria-current="true"') == 1
+    assert "order=most" in link(most, '<b class="msg">')
+    assert [count for _, count in groups(operator.get(link(most, "Newest failure")).text)] == [2, 3, 1]
+
+
+def test_a_group_is_ranked_anew_when_its_tasks_go(three_groups: World, operator: FlaskClient) -> None:
+    three_groups.retry("d")
+    three_groups.delete_many(["e"])
+    assert [count for _, count in groups(operator.get("/failed?order=most").text)] == [2, 1, 1]
+
+    three_groups.delete_many(["f"])
+    page = operator.get("/failed?order=most").text
+    assert [count for _, count in groups(page)] == [2, 1]
+    assert "3 tasks in 2 groups" in page
+
+
+def test_an_unknown_order_is_refused_with_those_there_are(operator: FlaskClient) -> None:
+    answer = operator.get("/failed?order=best")
+
+    assert answer.status_code == 400
+    assert "There is no order &#39;best&#39;; the orders are newest, oldest, most." in answer.text
+
+
+@pytest.mark.parametrize(
+    ("text", "sizes"),
+    [
+        ("name:mail", [2, 1]),
+        ("error:full", [3]),
+        ("FULL", [3]),
+        ("queue:mail -error:keyerror", [2]),
+        ("-name:mail", [3]),
+        ("status:failed", [2, 3, 1]),
+        ("status:queued", []),
+        ("after:1h", [2, 3]),
+        ("before:1h", [1]),
+        ("reason:timeout", []),
+        ("job:0123", []),
+    ],
+)
+def test_groups_are_searched_by_their_newest_task(
+    three_groups: World, operator: FlaskClient, text: str, sizes: list[int]
+) -> None:
+    page = operator.get("/failed", query_string={"q": text}).text
+    most = operator.get("/failed", query_string={"q": text, "order": "most"}).text
+
+    assert [count for _, count in (groups(page) if sizes else [])] == sizes
+    assert [count for _, count in (groups(most) if sizes else [])] == sorted(sizes, reverse=True)
+    assert ("No group matches" in page) == (not sizes)
+    assert f'value="{text}"' in page
+    assert "6 tasks in 3 groups" in page
+
+
+def test_one_group_is_found_by_its_fingerprint(three_groups: World, web: Web, operator: FlaskClient) -> None:
+    group = web.engine.views.failure_groups()[1].fingerprint
+
+    assert groups(operator.get(f"/failed?q=group:{group}").text) == [("OSError: disk full", 3)]
+
+
+def test_a_search_keeps_its_order_and_leads_to_the_tasks(three_groups: World, operator: FlaskClient) -> None:
+    page = operator.get("/failed?q=name:mail&order=oldest").text
+    nothing = operator.get("/failed?q=name:none").text
+
+    assert [count for _, count in groups(page)] == [1, 2]
+    assert "<b>2</b> found" in page
+    assert 'name="order" value="oldest"' in page
+    assert link(page, "Most tasks") == "/failed?q=name:mail&order=most"
+    assert link(page, "Clear") == "/failed?order=oldest"
+    assert link(nothing, "Search all failed tasks") == "/tasks?q=name:none&status=failed"
+
+
+def test_a_search_that_is_no_search_is_told_at_its_box(three_groups: World, operator: FlaskClient) -> None:
+    answer = operator.get("/failed?q=colour:<b>")
+
+    assert answer.status_code == 400
+    assert 'aria-invalid="true" aria-describedby="q-problem"' in answer.text
+    assert "There is no colour: to search by" in answer.text
+    assert 'value="colour:&lt;b&gt;"' in answer.text
+
+
+def test_a_search_of_groups_that_stops_at_its_limit_says_so_and_goes_on(
+    three_groups: World, operator: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failures, "MOST_GROUPS", 2)
+
+    first = operator.get("/failed?q=error:keyerror").text
+    second = operator.get(link(first, "Search further")).text
+
+    assert "Looked at 2 groups, and found none" in first
+    assert "No group matches" not in first
+    assert groups(second) == [("KeyError: 'x'", 1)]
+    assert "Search further" not in second
 
 
 def test_no_failure_is_told_as_good_news(operator: FlaskClient) -> None:

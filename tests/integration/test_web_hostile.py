@@ -21,7 +21,12 @@ LINKS = {"href", "src", "action", "formaction", "xlink:href", "poster", "data", 
 FOREIGN = {"iframe", "object", "embed", "base", "frame", "applet", "style", "template", "math"}
 NOT_PAGES = ("static", "live.", "api.", "metrics.", "health.")
 NOT_SHOWN = {"z-group:", "z-pool:", "z-other-task:"}  # names that no page has to show whole
-FORMS = {"tasks.index": ["q"], "submit.form": ["task"], "auth.login_page": ["next", "token"]}
+FORMS = {
+    "tasks.index": ["q"],
+    "failed.index": ["q", "order"],
+    "submit.form": ["task"],
+    "auth.login_page": ["next", "token"],
+}
 
 
 class Page(HTMLParser):

@@ -121,6 +121,7 @@ def test_every_operation_answers_as_described(web: Web, api: Api) -> None:
         api("shut_down_worker", worker_id=worker["id"])
         assert [one["name"] for one in api("functions")["items"]] == ["add", "fail"]
         api("queues")
+        assert [one["text"] for one in api("suggestions", query="word=name:a")["items"]] == ["name:add", "name:fail"]
         eventually(lambda: {web.settings["topic"]} <= {one["topic"] for one in api("kafka")["partitions"]})
         api("rejected")
         api("stats")

@@ -12,6 +12,7 @@ from webapp.api.tasks import PAGE
 from webapp.api.values import Value
 from webapp.engine import engine
 from webapp.kafka_watch import owners
+from webapp.suggest import Suggestions, suggest
 from yadtq.core.views.rates import SPANS
 from yadtq.core.yadtq_survey import Rejected
 from yadtq.core.yadtq_views import AuditPage, Span
@@ -27,6 +28,17 @@ def queues() -> QueueList:
 def functions() -> FunctionList:
     """The functions that online workers announce, with their parameters."""
     return FunctionList(engine().views.functions())
+
+
+@operation(
+    "GET",
+    "/suggestions",
+    Suggestions,
+    query={"word": Value("string", "the word that is typed, such as `queue:me`", default="")},
+)
+def suggestions(word: str) -> Suggestions:
+    """What a word of a search may become: the conditions there are, or a condition's known values, ten at most."""
+    return suggest(word, engine().views)
 
 
 @operation("GET", "/kafka", KafkaState)

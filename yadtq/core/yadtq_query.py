@@ -19,7 +19,7 @@ MOST_CHARACTERS = 1_000
 MOST_TERMS = 20
 FIELDS = ("name", "status", "queue", "worker", "args", "error", "reason", "id", "group", "job")
 TIMES = ("after", "before")
-_WHOLE = frozenset({"status", "queue", "reason", "id", "group", "job"})  # fields whose value is meant as a whole
+WHOLE = frozenset({"status", "queue", "reason", "id", "group", "job"})  # fields whose value is a whole, or several
 _FEW = frozenset({"name", "status", "queue", "worker", "reason"})  # fields of which few values serve many tasks
 _TOKEN = re.compile(r'(-?)(?:([A-Za-z_]+):)?(?:"([^"]*)"|([^\s"]*))(?=\s|$)')
 _SPAN = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(s|m|min|h|d|w)")
@@ -43,7 +43,7 @@ class Term:
         text = text.lower()
         if "*" in self.value and self.field:
             return fnmatch.fnmatchcase(text, re.sub(r"([\[?])", r"[\1]", self.value))
-        if self.field in _WHOLE:
+        if self.field in WHOLE:
             return text in self.value.split(",")
         return self.value in text
 
