@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from yadtq.core.yadtq_broker import Broker
     from yadtq.core.yadtq_outage import OutageLog
-    from yadtq.core.yadtq_views import MinuteStats, Views, WorkerInfo
+    from yadtq.core.yadtq_views import FailedStart, MinuteStats, Views, WorkerInfo
 
 log = logging.getLogger(__name__)
 
@@ -105,6 +105,7 @@ class Alarms:
                 " Raise maxmemory, or lower result_ttl.",
             )
         yield from self._kafka(online)
+        yield from _not_started(self._views.failed_starts(), online)
         yield from _last_hour(self._views.throughput(60))
         yield from _clocks(online)
 
@@ -126,6 +127,16 @@ class Alarms:
         if waiting and age > self._stuck:
             text = f"The first for {duration(age)}: no worker sends them, or Kafka does not take them. The logs of the workers say why."
             yield Alarm("outbox-stuck", "warn", f"Not in Kafka yet: {tasks}.", text)
+
+
+def _not_started(failed: list[FailedStart], online: list[WorkerInfo]) -> Iterator[Alarm]:
+    """Until one starts there."""
+    for one in failed:
+        if any(worker.host == one.host and worker.started_at > one.at for worker in online):
+            continue
+        yield Alarm(
+            "not-started", "failed", f"A worker cannot start on {one.host}.", as_sentence(one.why), everywhere=False
+        )
 
 
 def _last_hour(minutes: list[MinuteStats]) -> Iterator[Alarm]:

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import json
 import re
+import socket
+import sys
+import time
+from dataclasses import asdict
 from html import unescape
+from pathlib import Path
 from typing import Any
 
+import pytest
+from click.testing import CliRunner
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from tests.helpers import Gate, House, new_settings
+from tests.helpers import Gate, House, eventually, new_settings
 from tests.integration.stored import announce, claim, end, submit, submit_whole
 from tests.integration.web_client import Web, find_csrf_token
 from tests.model.world import World
 from yadtq import DoNotRetry
+from yadtq.cli import main
+from yadtq.core.yadtq_heartbeat import About
 from yadtq.core.yadtq_result_db import ClaimItem
 from yadtq.embedded import EmbeddedKafka, EmbeddedRedis
 
@@ -298,3 +307,24 @@ def test_another_span_is_refused_with_those_there_are(viewer: FlaskClient) -> No
 
     assert answer.status_code == 400
     assert "the spans are 1h, 24h, 7d" in answer.text
+
+
+def test_the_overview_says_why_a_worker_cannot_start_until_one_does(
+    web: Web, world: World, redis_server: EmbeddedRedis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken_tasks.py").write_text("import nothing_of_this_name\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    environment = {"YADTQ_REDIS_PREFIX": world.prefix, "YADTQ_KAFKA_SERVERS": "127.0.0.1:1"}
+
+    ended = CliRunner().invoke(main, ["worker", "broken_tasks", "--redis", redis_server.url], env=environment)
+    viewer = web.signed_in("viewer")
+    told = eventually(lambda: said if "cannot start" in (said := says(viewer.get("/").text)) else "")
+
+    assert ended.exit_code == 2
+    assert f"A worker cannot start on {socket.gethostname()}. Broken_tasks cannot be imported:" in told
+    assert "line 1: ModuleNotFoundError: No module named 'nothing_of_this_name'" in told
+    about = About("box-x", socket.gethostname(), "0", ("default",), 1, "thread", [], started=time.time() + 1)
+    world.beat("x", json.dumps(asdict(about)), "{}", [])
+    eventually(lambda: "cannot start" not in says(viewer.get("/").text))
+    assert 0 < world.plain.ttl(world.key("nostart")) <= 120

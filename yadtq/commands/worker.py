@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 import traceback
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -16,7 +18,8 @@ from yadtq.commands.loading import Handlers, load_handlers
 from yadtq.commands.logs import log_to_stderr
 from yadtq.commands.servers import Servers, server_options
 from yadtq.config import POOLS
-from yadtq.errors import ConfigError
+from yadtq.core.yadtq_views import note_failed_start
+from yadtq.errors import ConfigError, ResultStoreUnavailable
 
 STOP_MARGIN = 10.0  # seconds beyond its own grace time that a worker gets to commit and close
 log = logging.getLogger("yadtq.worker")
@@ -48,7 +51,8 @@ def worker(
     settings = servers.settings(**chosen)
     log_to_stderr("DEBUG" if verbose else settings.log_level)
     if processes == 1:
-        _run(servers, target, _load(target, verbose=verbose), chosen)
+        with _failure_told(servers):
+            _run(servers, target, _load(target, verbose=verbose), chosen)
         return
     arguments = [target, *(["-v"] if verbose else [])]
     for option, value in chosen.items():
@@ -58,6 +62,19 @@ def worker(
         Child(f"worker {n}", command, servers.environment, log.warning, may_end=True) for n in range(1, processes + 1)
     ]
     _keep_alive(children, settings.grace + STOP_MARGIN)
+
+
+@contextlib.contextmanager
+def _failure_told(servers: Servers) -> Iterator[None]:
+    """Let the dashboard say why no worker comes: whoever looks at it may not see this terminal, or log."""
+    try:
+        yield
+    except ConfigError as error:
+        try:
+            note_failed_start(create_yadtq(**servers.explicit)[1], str(error))
+        except ResultStoreUnavailable as away:
+            log.debug("the dashboard is not told: %s", away)
+        raise
 
 
 def _load(target: str, *, verbose: bool) -> Handlers:

@@ -52,6 +52,7 @@ KEYS: dict[str, str] = {
     "workers": "zset   incarnations -> ms of the last beat",
     "dead": "zset   incarnations declared dead -> ms",
     "left": "zset   incarnations that took leave -> ms, newest 200",
+    "nostart": "hash   hosts -> why and when (s) a worker there could not start, JSON; until two minutes after the last of them",
     "backlog": "hash   queued tasks, by queue",
     "busy": "hash   processing tasks, by queue",
     "totals": "hash   ended tasks since the start, by status; fenced, rebuilt, rejected",

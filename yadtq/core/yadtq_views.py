@@ -13,6 +13,7 @@ from yadtq.core.views.models import (
     AuditPage,
     Changes,
     Count,
+    FailedStart,
     FailureGroup,
     FunctionInfo,
     GroupPage,
@@ -31,7 +32,7 @@ from yadtq.core.views.models import (
 )
 from yadtq.core.views.rates import RateReads, Span
 from yadtq.core.views.waiting import WaitingReads
-from yadtq.core.views.workers import dismiss_worker
+from yadtq.core.views.workers import dismiss_worker, note_failed_start
 from yadtq.core.yadtq_histogram import Histogram
 from yadtq.core.yadtq_query import Query, parse_query
 
@@ -43,6 +44,7 @@ __all__ = [
     "AuditPage",
     "Changes",
     "Count",
+    "FailedStart",
     "FailureGroup",
     "FunctionInfo",
     "GroupOrder",
@@ -65,6 +67,7 @@ __all__ = [
     "Watcher",
     "WorkerInfo",
     "dismiss_worker",
+    "note_failed_start",
     "note_lags",
     "parse_query",
     "record_action",

@@ -177,6 +177,15 @@ class WorkerInfo:
 
 
 @dataclass(frozen=True)
+class FailedStart:
+    """A worker that could not start."""
+
+    host: str
+    why: str  # in a sentence
+    at: float
+
+
+@dataclass(frozen=True)
 class QueueInfo:
     """One queue's load."""
 

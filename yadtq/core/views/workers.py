@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Sequence
 from typing import Any
 
 from yadtq.core.views.base import Reads
-from yadtq.core.views.models import FunctionInfo, ParamInfo, SlotInfo, WorkerInfo
+from yadtq.core.views.models import FailedStart, FunctionInfo, ParamInfo, SlotInfo, WorkerInfo
 from yadtq.core.yadtq_result_db import ResultStore
+
+TOLD_FOR = 120  # seconds; whoever keeps workers alive tries again at least twice a minute
 
 
 def dismiss_worker(store: ResultStore, worker_id: str) -> None:
@@ -21,6 +24,15 @@ def dismiss_worker(store: ResultStore, worker_id: str) -> None:
     beat = store.guard(lambda: store.client.hget(key, "beat"))
     if beat is not None:
         store.guard(lambda: store.client.hset(key, "dismissed", beat))
+
+
+def note_failed_start(store: ResultStore, why: str) -> None:
+    """Tell the pages for two minutes why a worker of this machine could not start. Raises ResultStoreUnavailable."""
+    key, told = store.key("nostart"), json.dumps({"why": why[:500], "at": store.time_ms() / 1000})
+    pipe = store.client.pipeline(transaction=False)
+    pipe.hset(key, socket.gethostname(), told)
+    pipe.expire(key, TOLD_FOR)
+    store.guard(pipe.execute)
 
 
 class WorkerReads(Reads):
@@ -36,6 +48,15 @@ class WorkerReads(Reads):
         ids = [raw.decode() for raws in self._store.guard(pipe.execute) for raw in raws]
         found = self._read_workers(list(dict.fromkeys(ids)))
         return sorted(found, key=lambda worker: (not worker.online, worker.name, -worker.started_at))
+
+    def failed_starts(self) -> list[FailedStart]:
+        """Workers that could not start in the last two minutes: one a host, the newest."""
+        pipe = self._store.client.pipeline(transaction=False)
+        pipe.time()
+        pipe.hgetall(self._store.key("nostart"))
+        (now, _), told = self._store.guard(pipe.execute)
+        found = [FailedStart(host.decode(errors="replace"), **json.loads(text)) for host, text in told.items()]
+        return [one for one in found if one.at > now - TOLD_FOR]
 
     def worker(self, worker_id: str) -> WorkerInfo | None:
         """One incarnation, or None."""
