@@ -37,6 +37,8 @@ def pages_of(shop: Shop) -> dict[str, str]:
     def task(query: str) -> str:
         return f"/tasks/{shop.views.search(parse_query(query), limit=1).items[0].id}"
 
+    failed = task("status:failed name:charge_card")
+    group = next(one for one in shop.views.failure_groups() if one.name == "billing.charge_card")
     busy = [worker.id for worker in shop.views.workers() if worker.running]
     return {
         "overview": "/",
@@ -44,15 +46,20 @@ def pages_of(shop: Shop) -> dict[str, str]:
         "suggestions": "/tasks?q=status:failed+name:mail",
         "task-running": task("status:processing name:transcode args:showreel"),
         "task-waiting": task("status:queued queue:reports"),
-        "task-failed": task("status:failed name:charge_card"),
+        "task-failed": failed,
         "task-done": task("status:success name:resize_image"),
+        "again": f"{failed}/again",
         "failed": "/failed",
+        "rejected": "/failed/rejected",
+        "bulk": f"/bulk?action=retry&q=group:{group.fingerprint}",
         "workers": "/workers",
         "worker": f"/workers/{busy[0]}",
         "kafka": "/kafka",
         "functions": "/submit",
         "submit": "/submit?task=media.resize_image",
+        "submitted": f"{task('status:success name:resize_image')}/submitted",
         "audit": "/audit",
+        "users": "/users",
         "tokens": "/tokens",
         "sessions": "/sessions",
         "password": "/password",
@@ -72,13 +79,9 @@ def shoot_all(browser: Browser, folder: Path, shop: Shop, wanted: Collection[str
         page = shop.sign_in(browser, **context)
         for name, path in pages_of(shop).items():
             if not wanted or name in wanted:
-                page.set_viewport_size(context["viewport"])
-                page.goto(shop.url + path)
-                if page.locator("#live").count():
-                    page.wait_for_selector('#live[data-live="live"]')
+                visit(page, shop.url + path, context)
                 if name == "suggestions":
                     begin_to_search(page)
-                page.wait_for_timeout(400)  # the charts
                 shoot(page, folder / f"{name}-{form}.webp")
         page.context.close()
 
@@ -88,6 +91,34 @@ def begin_to_search(page: Page) -> None:
     page.locator("#q").fill("status:failed name:m")
     page.get_by_role("option").filter(has_text="name:mail").wait_for()
     page.keyboard.press("ArrowDown")
+
+
+def shoot_changes(browser: Browser, folder: Path, shop: Shop, wanted: Collection[str] = ()) -> None:
+    """A bulk job that has ended, and the pages while Redis is down: they change what the others show."""
+    pages = {form: shop.sign_in(browser, **context) for form, context in FORMS.items()}
+    if not wanted or "job" in wanted:
+        address = shop.url + shop.mend()
+        for form, page in pages.items():
+            visit(page, address, FORMS[form])
+            shoot(page, folder / f"job-{form}.webp")
+    if not wanted or "redis-down" in wanted:
+        shop.redis_server.stop()
+        for form, page in pages.items():
+            page.set_viewport_size(FORMS[form]["viewport"])
+            page.goto(shop.url + "/tasks")
+            shoot(page, folder / f"redis-down-{form}.webp")
+        shop.redis_server.start()
+    for page in pages.values():
+        page.context.close()
+
+
+def visit(page: Page, address: str, context: dict[str, Any]) -> None:
+    """Open a page and wait until it lives and its charts are drawn."""
+    page.set_viewport_size(context["viewport"])
+    page.goto(address)
+    if page.locator("#live").count():
+        page.wait_for_selector('#live[data-live="live"]')
+    page.wait_for_timeout(400)  # the charts
 
 
 def shoot(page: Page, path: Path) -> None:
@@ -113,6 +144,7 @@ def main(folder: Path, *wanted: str) -> None:
         shop.give_access()
         shop.staff_at_work()
         with_browser(lambda browser: shoot_all(browser, folder, shop, wanted))
+        with_browser(lambda browser: shoot_changes(browser, folder, shop, wanted))
 
 
 if __name__ == "__main__":

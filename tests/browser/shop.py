@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import socket
 import time
+from pathlib import Path
 from typing import Any, Literal
 
 from yadtq import DoNotRetry, task
@@ -48,7 +49,7 @@ def send_email(to: str, template: str, values: dict[str, Any] | None = None, att
     Values fill the template's gaps.
     """
     work(0.2)
-    if to.endswith("@nowhere.example"):
+    if to.endswith("@nowhere.example") and Path(__file__).with_name("nowhere-is-away").exists():
         raise DoNotRetry(f"550 no such mailbox: {to}")
     return f"<{random.getrandbits(48):012x}@mail.example>"
 
