@@ -68,7 +68,7 @@ def test_a_refused_change_leaves_no_entry(web: Web) -> None:
 
 def did(page: str) -> list[tuple[str, str]]:
     """What was done to what, as the page shows it."""
-    found = re.findall(r'<b>([^<]+)</b></td><td data-l="Who">.*?data-l="To">(.*?)</td>', page)
+    found = re.findall(r'<b>([^<]+)</b></td><td data-l="Who" class="full">.*?data-l="To">(.*?)</td>', page)
     return [(action, re.sub("<[^>]+>", "", target)) for action, target in found]
 
 
