@@ -1,8 +1,9 @@
 """What the pages cost the server with a short and with a long history in Redis: `python -m benchmarks.pages --help`.
 
 Each page is asked for through the whole application, by somebody who is signed in; times are of the server, from request
-to the last byte. A page fails that takes over 50 ms at the median, or over twice what it takes with the short history;
-a search for few among the failed is held to the 50 ms alone: it looks at up to 2,000 rows, and the short history has 100.
+to the last byte. A page fails that takes over 50 ms at the median, or over twice what it takes with the short history.
+A search for few among the failed finds 50 rows in the long history, and 3 in the short one; so it is held against the list
+of the failed, which shows as many.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from yadtq.embedded import EmbeddedRedis
 
 BUDGET = 50.0  # ms at the median
 GROWTH = 2.0  # times the same page with the short history
+FAILED = "/tasks?status=failed"
 FEW_AMONG_FAILED = "/tasks?q=name:app.task_7+status:failed"
 PAGES = [
     "/",
@@ -51,7 +53,7 @@ PAGES = [
 
 @dataclass(frozen=True)
 class Figure:
-    """One page's times in ms: with the short history and with the long one."""
+    """One page's times in ms: with the short history, or what else it is held against, and with the long one."""
 
     page: str
     short: float
@@ -61,7 +63,7 @@ class Figure:
     @property
     def holds(self) -> bool:
         """Whether it is within the budget."""
-        return self.long < BUDGET and (self.page == FEW_AMONG_FAILED or self.long < GROWTH * self.short)
+        return self.long < BUDGET and self.long < GROWTH * self.short
 
 
 @contextmanager
@@ -105,6 +107,7 @@ def measure(short: tuple[int, int], long: tuple[int, int], times: int) -> list[F
         before = timed(client, times)
     with browser(*long) as client:
         after = timed(client, times)
+    before[FEW_AMONG_FAILED] = after[FAILED]
     return [
         Figure(page, statistics.median(before[page]), statistics.median(ms), ms[int(len(ms) * 0.95)])
         for page, ms in after.items()
