@@ -75,6 +75,11 @@ class Child:
             self._process.stdin.close()
 
 
+def children_of(pid: int | None) -> list[int]:
+    """The pids of the processes that a process has started and that still run."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 def end_with_the_test() -> None:
     """For a child's thread: the test's end is the end of our standard input."""
     while os.read(sys.stdin.fileno(), 4096):  # not by sys.stdin: its lock would break the interpreter's own end

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,6 +12,7 @@ from types import TracebackType
 import redis
 from kafka import KafkaAdminClient
 
+from tests.faults.children import children_of
 from tests.faults.proxy import PASS, Proxy, Switchboard, Weather
 from tests.helpers import eventually
 from yadtq.embedded import EmbeddedKafka, EmbeddedRedis
@@ -18,6 +20,8 @@ from yadtq.embedded import EmbeddedKafka, EmbeddedRedis
 NODES = 3
 # A dead node is missed after 3 s instead of 9, which leaves more of a test for what comes after.
 QUICK_FENCING = {"broker.session.timeout.ms": "3000", "broker.heartbeat.interval.ms": "500"}
+# With these Redis syncs nothing while a child of its own saves, and the child takes ten minutes for each key (µs).
+NO_SYNC = {"no-appendfsync-on-rewrite": "yes", "rdb-key-save-delay": 600_000_000}
 
 
 class KafkaCluster:
@@ -78,6 +82,7 @@ class RedisPair:
         self.workers_link = switchboard.proxy()
         self.clients_link = switchboard.proxy()
         self.now = self.primary  # the one behind the address
+        self._synced: int | None = None  # bytes of the append-only file that are on the disk; None: all of them
 
     @property
     def workers_url(self) -> str:
@@ -92,15 +97,25 @@ class RedisPair:
         self._point_to(self.primary)
         return self
 
-    def crash(self, losing: float = 0.0) -> float:
-        """SIGKILL; what was written in the last ``losing`` seconds never reached the disk. Returns since when that is."""
-        log = max(self.primary.data_dir.glob("appendonlydir/*.incr.aof"))
-        kept_at, kept = time.time(), log.stat().st_size  # in this order: what is cut off was accepted later
-        time.sleep(losing)
+    def stop_syncing(self) -> float:
+        """From now on nothing reaches the disk: what is written, :meth:`crash` loses. Returns since when that is."""
+        with self.connection() as redis:
+            for name, value in NO_SYNC.items():
+                redis.config_set(name, value)
+            redis.bgsave()
+            assert redis.info("persistence")["rdb_bgsave_in_progress"]
+        self._synced = self._log().stat().st_size
+        return time.time()
+
+    def crash(self) -> None:
+        """SIGKILL; what Redis wrote is kept, but for what came after :meth:`stop_syncing`."""
+        saving = children_of(self.primary.pid) if self._synced is not None else []
         self.primary.kill()
-        if losing:
-            os.truncate(log, kept)
-        return kept_at
+        for child in saving:
+            os.kill(child, signal.SIGKILL)
+        if self._synced is not None:
+            os.truncate(self._log(), self._synced)
+        self._synced = None
 
     def start_replica(self) -> None:
         """Start the replica and return once it has everything."""
@@ -131,6 +146,10 @@ class RedisPair:
         self.primary.stop()
         if self.replica is not None:
             self.replica.stop()
+
+    def _log(self) -> Path:
+        """The file to which Redis appends just now."""
+        return max(self.primary.data_dir.glob("appendonlydir/*.incr.aof"))
 
     def _point_to(self, server: EmbeddedRedis) -> None:
         self.now = server

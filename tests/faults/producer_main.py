@@ -1,7 +1,8 @@
 """A producer process of the fault tests: submits each number under a key of its own and writes down the id it was given.
 
-Run as ``python -m tests.faults.producer_main ORDERS``, where ORDERS is a JSON file: settings, folder, numbers. A line
-``NUMBER ID`` is in the kernel's hands as soon as ``submit`` has returned; a line ``ready`` before the first one.
+Run as ``python -m tests.faults.producer_main ORDERS``, where ORDERS is a JSON file: settings, folder, numbers, and how
+many threads submit them. A line ``NUMBER ID`` is in the kernel's hands as soon as ``submit`` has returned; a line
+``ready`` before the first one.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import sys
 import threading
 from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.faults.children import end_with_the_test
@@ -44,10 +46,14 @@ def main() -> None:
     log = os.open(log_of(Path(orders["folder"]), os.getpid()), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     client = TaskClient(*create_yadtq(**orders["settings"]))
     threading.Thread(target=end_with_the_test, daemon=True).start()
-    os.write(log, b"ready\n")
-    for number in orders["numbers"]:
+
+    def submit(number: int) -> None:
         task_id = client.options(key=key_of(number)).submit("square", number, SHORT)
         os.write(log, f"{number} {task_id}\n".encode())
+
+    os.write(log, b"ready\n")
+    with ThreadPoolExecutor(orders["threads"]) as pool:
+        list(pool.map(submit, orders["numbers"]))
     threading.Event().wait()  # for the kill: what was submitted may be on its way to Kafka, or there already
 
 

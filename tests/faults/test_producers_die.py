@@ -49,7 +49,7 @@ def test_14_producers_are_killed_and_their_keys_submitted_again(new_trial: NewTr
 
 def _kill_a_producer(trial: Trial, numbers: list[int], rng: random.Random) -> str:
     """Start a producer and kill it at a random moment: in its first submits, or while Kafka takes what it submitted."""
-    orders = {"settings": trial.settings, "folder": str(trial.folder), "numbers": numbers}
+    orders = {"settings": trial.settings, "folder": str(trial.folder), "numbers": numbers, "threads": 1}
     producer = Child("tests.faults.producer_main", f"p{numbers[-1]}", trial.folder, orders)
     log: Path = log_of(trial.folder, producer.pid)
     try:

@@ -6,21 +6,29 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from random import Random
+from typing import Any
 
 import pytest
 
+from tests.faults.children import Child
 from tests.faults.conftest import Form, NewTrial
 from tests.faults.nemesis import Fault
 from tests.faults.oracle import Verdict, first_begin_after, read_runs
-from tests.faults.producer import SHORT
+from tests.faults.producer import SHORT, Producer, Promise
+from tests.faults.producer_main import key_of, read_ids
 from tests.faults.trial import Trial
+from tests.helpers import eventually
+from yadtq import TaskStatus
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 
 WORKING_AGAIN = 15.0  # seconds from Redis' return to the next accepted submit, and to the next run
 SUBMIT_FAILS = 6.0  # seconds within which a submit returns an id or raises: five are promised
+UNTOLD = range(1000, 1016)  # numbers whose submits have not returned when their client and Redis die
+NOWHERE = "127.0.0.1:1"  # nothing listens there
 DELAY = 3.0  # seconds; a delayed task is in Redis alone until it is due
 
 
@@ -70,7 +78,10 @@ def test_6_redis_is_killed_and_loses_its_last_second(new_trial: NewTrial, form: 
 
     def crash(_: Random) -> str:
         nonlocal lost_from, killed_at
-        lost_from, killed_at = trial.redis.crash(losing=1.0), time.time()
+        lost_from = trial.redis.stop_syncing()
+        time.sleep(1.0)
+        trial.redis.crash()
+        killed_at = time.time()
         time.sleep(away)
         trial.redis.primary.start()
         return f"kill -9 of Redis, back after {away:g} s without its last second"
@@ -85,6 +96,53 @@ def test_6_redis_is_killed_and_loses_its_last_second(new_trial: NewTrial, form: 
     verdict = judge_but(trial, lambda: trial.only_in_redis(lost_from, killed_at))
     hold_recovery(trial, verdict, fault.over_at)
     trial.hold("seconds of the slowest submit", max(trial.producer.ledger.seconds), SUBMIT_FAILS)
+
+
+def test_a_durable_submit_outlives_its_client_and_the_last_second_of_redis(new_trial: NewTrial) -> None:
+    """Kafka hears nothing of these tasks, so Redis' disk alone can bring them back."""
+    trial = new_trial(options={"concurrency": 4})
+    durable = {**trial.settings, "kafka_servers": NOWHERE, "durable": True}
+    another = Producer(trial.house.beside(**durable).client, trial.seed)
+    lost_from = killed_at = 0.0
+
+    def crash(_: Random) -> str:
+        nonlocal lost_from, killed_at
+        told.kill()
+        lost_from, before = trial.redis.stop_syncing(), queued(trial)
+        waiting = start_client(trial, durable, UNTOLD)
+        eventually(lambda: queued(trial) >= before + len(UNTOLD), 30)
+        with ThreadPoolExecutor(len(UNTOLD)) as pool:  # with the same keys: a repeat is promised no less than the first
+            for number in UNTOLD:
+                pool.submit(another.submit, "square", number, SHORT, key=key_of(number))
+            time.sleep(1.0)
+            waiting.kill()
+            trial.redis.crash()
+            killed_at = time.time()
+            trial.redis.primary.start()
+        return "kill -9 of a client that was told its ids, of one that waits for them, and of Redis without its last second"
+
+    told = start_client(trial, durable, range(1000))
+    with delayed_tasks(trial):
+        eventually(lambda: len(read_ids(trial.folder)) > 32, 60)
+        trial.nemesis.once(crash)
+    ledger, known = trial.producer.ledger, read_ids(trial.folder)
+    not_durable = set(ledger.promises)
+    ledger.promises |= another.ledger.promises
+    ledger.promises |= {task_id: Promise("square", (number,)) for number, (task_id,) in known.items()}
+    for number in {*range(max(known) + 17), *UNTOLD} - known.keys():  # a client may have died in their submit
+        trial.producer.submit("square", number, SHORT, key=key_of(number))
+    trial.start_workers(1)
+    judge_but(trial, lambda: trial.only_in_redis(lost_from, killed_at) & not_durable)
+
+
+def start_client(trial: Trial, settings: dict[str, Any], numbers: range) -> Child:
+    """A process that submits these numbers, sixteen at once."""
+    orders = {"settings": settings, "folder": str(trial.folder), "numbers": [*numbers], "threads": 16}
+    return Child("tests.faults.producer_main", f"client-{numbers.start}", trial.folder, orders)
+
+
+def queued(trial: Trial) -> int:
+    return trial.house.views.counts()[TaskStatus.QUEUED]
 
 
 def test_7_redis_is_emptied(new_trial: NewTrial, form: Form) -> None:
