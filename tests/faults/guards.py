@@ -238,7 +238,14 @@ GUARDS = {
             "A beat gives back what the worker has not held for fifteen seconds.",
             "a_failover_loses_eight_seconds",
             "still_running",
-            (Patch("beat.lua", "if NOW - row.started > tonumber(ARGV[3]) then", "if false then"),),
+            (Patch("beat.lua", "if ARGV[10] == ERA and NOW - row.started > tonumber(ARGV[3]) then", "if false then"),),
+        ),
+        Guard(
+            "unheld-in-this-era",
+            "A beat gives nothing back while its worker has not yet told this Redis again what has ended.",
+            "redis_comes_back_late_without_the_end_of_a_run",
+            "twice",
+            (Patch("beat.lua", "if ARGV[10] == ERA and NOW", "if NOW"),),
         ),
         Guard(
             "era",

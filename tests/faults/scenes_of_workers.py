@@ -104,6 +104,20 @@ def a_record_comes_again_after_its_row_has_gone(scene: Scene) -> Verdict:
     return scene.judge_once(within=10)
 
 
+@script()
+def redis_comes_back_late_without_the_end_of_a_run(scene: Scene) -> Verdict:
+    """By its row the task runs, and its worker has not held it for a while."""
+    scene.start()
+    task_id = scene.submit("square", 3, 1.0)
+    scene.runs(task_id)
+    scene.redis.stop_syncing()
+    eventually(lambda: task_id in scene.ended_at)
+    scene.redis.crash()
+    time.sleep(3)  # what is not held is given back after 1.5 s
+    scene.redis.primary.start()
+    return scene.judge_once(within=15)
+
+
 # -- rebalances, people -----------------------------------------------------------------------------------
 
 

@@ -333,7 +333,9 @@ class Model:
             self._end(now, task_id, "failed", FAILED_TTL, "error", whole or alike("1"))
         return "OK"
 
-    def beat(self, now: int, inc: str, held: Iterable[str]) -> tuple[dict[str, int], set[str]] | None:
+    def beat(
+        self, now: int, inc: str, held: Iterable[str], *, at_home: bool = True
+    ) -> tuple[dict[str, int], set[str]] | None:
         """The commands to be obeyed, and the tasks to be stopped; None for one declared dead."""
         if inc in self.dead:
             return None
@@ -348,7 +350,7 @@ class Model:
             if row is None or row.status != "processing" or row.inc != inc:
                 self.running[inc].discard(task_id)
             elif row.token not in tokens:
-                if now - row.started > UNHELD_AFTER:
+                if at_home and now - row.started > UNHELD_AFTER:
                     self._give_back(now, task_id)
             elif row.cancel is not None:
                 stopping.add(task_id)

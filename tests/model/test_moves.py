@@ -345,23 +345,23 @@ class Moves(RuleBasedStateMachine):
             for run in batch
         ]
 
-    @rule(who=PICK, forgets=st.booleans())
-    def beat(self, who: int, forgets: bool) -> None:
-        """A beat of any incarnation, also a dead one or one that left, with all that it holds or nothing."""
+    @rule(who=PICK, forgets=st.booleans(), abroad=st.booleans())
+    def beat(self, who: int, forgets: bool, abroad: bool) -> None:
+        """A beat of any incarnation, also a dead one or one that left, with all that it holds or nothing, in this era or another."""
         incs = sorted({run.inc for run in self.runs} | set(self.model.online) | self.model.dead)
         if incs:
-            self._beat(incs[who % len(incs)], holds=not forgets)
+            self._beat(incs[who % len(incs)], holds=not forgets, era="another" if abroad else self.world.era)
 
     @rule()
     def new_worker(self) -> None:
         self._beat(f"w{next(self.numbers)}")
 
-    def _beat(self, inc: str, *, holds: bool = True, heard: int = 0) -> dict[str, int]:
+    def _beat(self, inc: str, *, holds: bool = True, heard: int = 0, era: str = "") -> dict[str, int]:
         """The commands that the answer brings, with their numbers."""
         held = [run.token for run in self.runs if run.inc == inc and holds]
-        answer, *others = self.world.beat(inc, "{}", "{}", held, heard=heard).items
+        answer, *others = self.world.beat(inc, "{}", "{}", held, era, heard=heard).items
         self.model.obeyed(inc, heard)
-        expected = self.model.beat(self.now, inc, held)
+        expected = self.model.beat(self.now, inc, held, at_home=era == self.world.era)
         if expected is None:
             assert (answer, others) == (b"FENCED", [])
             return {}

@@ -33,7 +33,7 @@ def claim(world: World, inc: str, *runs: tuple[str, int, str]) -> list[str]:
 
 
 def beat(world: World, inc: str, *held: str) -> None:
-    world.beat(inc, "{}", "{}", held)
+    world.beat(inc, "{}", "{}", held, world.era)
 
 
 def outlive(world: World, inc: str) -> list[str]:

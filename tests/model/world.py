@@ -86,11 +86,17 @@ class World(ResultStore):
         self.plain = redis.Redis.from_url(url, decode_responses=True)
         self._read_all = self.plain.register_script(READ_ALL)
         self._pass_time = self.plain.register_script(PASS_TIME)
+        self._run_id = self.plain.info("server")["run_id"]
         self.passed = 0  # ms that were skipped
 
     def run(self, move: str, *args: Any) -> Reply:
         self.reply = super().run(move, *args)
         return self.reply
+
+    @property
+    def era(self) -> str:
+        """As the answer to a move made now would tell it."""
+        return f"{self.plain.get(self.key('epoch'))}/{self._run_id}"
 
     def picture(self) -> Picture:
         found = Picture()

@@ -105,8 +105,9 @@ class Heartbeat:
         """Of another incarnation or another Redis nothing was heard yet."""
         return self._heard.get(f"{inc} {self._lease.era}", 0)
 
-    def message(self, *, known: bool = False) -> tuple[str, str, list[str]]:
-        """What a beat carries: about ('' where it is known), state, tokens held."""
+    def message(self, *, known: bool = False) -> tuple[str, str, list[str], str]:
+        """What a beat carries: about ('' where it is known), state, tokens held, the era in which these are all."""
+        era = self._lease.era or ""  # before the tokens: a new one is believed when all that it must be told is held
         now, told = time.time(), self._state()
         running = [run for run in self._pool.running() if run.task is not None][:MAX_SHOWN]
         own = {
@@ -118,7 +119,7 @@ class Heartbeat:
         }
         # Its clock lets others see how far it is from Redis' own.
         state = json.dumps({**own, "clock": round(now, 1), **told})
-        return ("" if known else self._about, state, list(self._lease.held))
+        return ("" if known else self._about, state, list(self._lease.held), era)
 
     def _cancel(self, ids: set[str]) -> None:
         if ids:

@@ -91,9 +91,9 @@ class Recovery:
         finished = [delivery for delivery in runs if delivery in ended]
         for start in range(0, len(runs), BATCH):
             self._claim_again(era, inc, runs[start : start + BATCH])
+        self.lease.held |= {delivery.token: delivery for delivery in finished}
         self.lease.enter(era)
         for delivery in finished:
-            self.lease.held[delivery.token] = delivery
             self._finish_again(delivery)
 
     def _claim_again(self, era: str, inc: str, runs: list[Delivery]) -> None:

@@ -2,7 +2,8 @@
 -- ARGV: incarnation, largest gap ms of an unbroken series, age ms after which an unheld task is released, tombstone ttl s,
 --       what the worker says of itself once (JSON, '' = unchanged), what changes with each beat (JSON),
 --       fingerprints of the signing keys it knows (',' around each; '' = it takes unsigned tasks), the number of the last
---       command that it has obeyed, age ms after which a command is forgotten, then the tokens it holds
+--       command that it has obeyed, age ms after which a command is forgotten, the era in which the following is known to be
+--       all, then the tokens it holds
 -- Reply: FENCED, or OK, {command, its number, …} of those to obey, then the ids with a cancel request
 local inc = ARGV[1]
 if redis.call('ZSCORE', P .. 'dead', inc) then return {ERA, NOW, 'FENCED'} end
@@ -21,14 +22,15 @@ local asked = P .. 'control:' .. inc
 redis.call('ZREMRANGEBYSCORE', asked, '-inf', ARGV[8])
 redis.call('ZREMRANGEBYSCORE', asked, '-inf', '(' .. int((NOW - ARGV[9]) * 1000))
 local held = {}
-for i = 10, #ARGV do held[ARGV[i]] = true end
+for i = 11, #ARGV do held[ARGV[i]] = true end
 local out = {ERA, NOW, 'OK', redis.call('ZRANGE', asked, 0, -1, 'WITHSCORES')}
 for _, id in ipairs(redis.call('SMEMBERS', P .. 'run:' .. inc)) do
   local row = read_running(id)
   if row.status ~= 'processing' or row.inc ~= inc then
     redis.call('SREM', P .. 'run:' .. inc, id)
   elseif not held[row.token] then
-    if NOW - row.started > tonumber(ARGV[3]) then give_back(id, row, ARGV[4]) end
+    -- In another era it does not know yet that this Redis has forgotten how the run ended, and will tell it again.
+    if ARGV[10] == ERA and NOW - row.started > tonumber(ARGV[3]) then give_back(id, row, ARGV[4]) end
   elseif row.cancel then
     out[#out + 1] = id
   end

@@ -58,8 +58,11 @@ class WorkerMoves(Moves):
             *flat(runs),
         )
 
-    def beat(self, inc: str, about: str, state: str, held: Iterable[str], *, heard: int = 0) -> Reply:
-        """One incarnation is alive; ``heard`` is the number of the last command that it has obeyed."""
+    def beat(self, inc: str, about: str, state: str, held: Iterable[str], era: str = "", *, heard: int = 0) -> Reply:
+        """One incarnation is alive; ``heard`` is the number of the last command that it has obeyed.
+
+        What runs under a token that is not ``held`` is given back after a while, if ``era`` is still that of Redis.
+        """
         return self.run(
             "beat",
             inc,
@@ -71,6 +74,7 @@ class WorkerMoves(Moves):
             self._accepts,
             heard,
             CONTROL_FOR,
+            era,
             *held,
         )
 
