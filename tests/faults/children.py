@@ -80,6 +80,17 @@ def children_of(pid: int | None) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+def tracebacks_in(log: Path) -> list[str]:
+    """A log's tracebacks, less those that tasks raise on purpose."""
+    parts = log.read_text(errors="replace").split("Traceback (most recent call last):\n")[1:]
+    return [f"{log.stem}: {part[:2000]}" for part in parts if "Injected: " not in _error_of(part)]
+
+
+def _error_of(trace: str) -> str:
+    """The line of a traceback that names the error: the first that is not indented."""
+    return next((line for line in trace.splitlines() if line and not line[0].isspace()), "")
+
+
 def end_with_the_test() -> None:
     """For a child's thread: the test's end is the end of our standard input."""
     while os.read(sys.stdin.fileno(), 4096):  # not by sys.stdin: its lock would break the interpreter's own end

@@ -103,9 +103,13 @@ class RedisPair:
             for name, value in NO_SYNC.items():
                 redis.config_set(name, value)
             redis.bgsave()
+            # While one is under way, what Redis has answered may still wait to be written.
+            eventually(lambda: not redis.info("persistence")["aof_pending_bio_fsync"])
+            eventually(lambda: not redis.info("persistence")["aof_buffer_length"])
             assert redis.info("persistence")["rdb_bgsave_in_progress"]
+        now = time.time()  # before the size: what was promised earlier is in it
         self._synced = self._log().stat().st_size
-        return time.time()
+        return now
 
     def crash(self) -> None:
         """SIGKILL; what Redis wrote is kept, but for what came after :meth:`stop_syncing`."""

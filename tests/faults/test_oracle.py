@@ -21,6 +21,7 @@ from tests.faults.oracle import (
     rerun_delays,
 )
 from tests.faults.producer import Ledger, Promise
+from tests.faults.web_page import wrong_rows
 from tests.faults.workers import Crew
 from yadtq import TaskResult, TaskStatus
 
@@ -202,3 +203,32 @@ def test_tracebacks_are_found_unless_a_task_raised_them_on_purpose(tmp_path: Pat
     log.write_text(f"{injected}{real}a retry after Injected: on purpose\n{injected}")
     (found,) = crew.tracebacks()
     assert "AttributeError: y" in found
+
+
+def seen(*tasks: tuple[str, int, str]) -> dict[str, TaskResult]:
+    """Tasks as Redis holds them, by id, change and state; ``a`` is the first that was submitted, ``b`` the second."""
+    return {
+        task_id: TaskResult(task_id, "square", "default", TaskStatus(status), seq=seq, submitted_at=float(ord(task_id)))
+        for task_id, seq, status in tasks
+    }
+
+
+@pytest.mark.parametrize(
+    ("shown", "wrong"),
+    [
+        ({"b": (4, "processing"), "c": (3, "queued")}, []),
+        ({"b": (6, "success"), "c": (3, "queued")}, []),  # it has moved on since the first look
+        ({"b": (5, "processing"), "c": (3, "queued")}, []),  # it was so between the two
+        ({"b": (2, "queued"), "c": (3, "queued")}, ["b"]),  # it is behind
+        ({"b": (7, "success"), "c": (3, "queued")}, ["b"]),  # it is ahead: Redis has gone back
+        ({"b": (6, "failed"), "c": (3, "queued")}, ["b"]),
+        ({"b": (4, "processing"), "c": (3, "queued"), "x": (5, "queued")}, ["x"]),  # Redis has lost it
+        ({"b": (4, "processing")}, ["c"]),
+        ({"c": (3, "queued")}, []),  # the older one has left the page
+        ({}, ["b", "c"]),
+    ],
+)
+def test_a_table_may_be_a_moment_behind_and_nothing_else(shown: dict[str, tuple[int, str]], wrong: list[str]) -> None:
+    before = seen(("b", 4, "processing"), ("c", 3, "queued"))
+    after = seen(("b", 6, "success"), ("c", 3, "queued"))
+    assert wrong_rows(shown, ["b", "c"], before, after) == wrong

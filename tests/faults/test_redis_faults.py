@@ -20,12 +20,14 @@ from tests.faults.oracle import Verdict, first_begin_after, read_runs
 from tests.faults.producer import SHORT, Producer, Promise
 from tests.faults.producer_main import key_of, read_ids
 from tests.faults.trial import Trial
+from tests.faults.web_page import LivePage
 from tests.helpers import eventually
 from yadtq import TaskStatus
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 
 WORKING_AGAIN = 15.0  # seconds from Redis' return to the next accepted submit, and to the next run
+PAGE_CATCHES_UP = 5.0  # seconds from Redis' return until a live page shows what it holds
 SUBMIT_FAILS = 6.0  # seconds within which a submit returns an id or raises: five are promised
 UNTOLD = range(1000, 1016)  # numbers whose submits have not returned when their client and Redis die
 NOWHERE = "127.0.0.1:1"  # nothing listens there
@@ -74,27 +76,30 @@ def hold_recovery(trial: Trial, verdict: Verdict, back_at: float) -> None:
 
 def test_6_redis_is_killed_and_loses_its_last_second(new_trial: NewTrial, form: Form) -> None:
     count, away = form.tasks(5000, 1500), 10.0
-    lost_from = killed_at = 0.0
+    lost_from = lost_to = 0.0
 
     def crash(_: Random) -> str:
-        nonlocal lost_from, killed_at
+        nonlocal lost_from, lost_to
         lost_from = trial.redis.stop_syncing()
         time.sleep(1.0)
         trial.redis.crash()
-        killed_at = time.time()
         time.sleep(away)
+        lost_to = time.time()  # a client on a busy machine reads an answer some time after it was given
         trial.redis.primary.start()
         return f"kill -9 of Redis, back after {away:g} s without its last second"
 
     trial = new_trial(options={"concurrency": 4})
     start_four_workers(trial)
-    trial.producer.start_mix(count, pace=100)
-    with delayed_tasks(trial):
+    with LivePage(trial.settings, trial.folder, trial.seed) as page, delayed_tasks(trial):
+        trial.producer.start_mix(count, pace=100)
         trial.wait_for_done(count // 3, 60)
         fault = trial.nemesis.once(crash)
+        caught_up = page.seconds_to_catch_up(within=30)
         trial.wait_for_done(count // 2, 60)
-    verdict = judge_but(trial, lambda: trial.only_in_redis(lost_from, killed_at))
+        page.must_be_well()
+    verdict = judge_but(trial, lambda: trial.only_in_redis(lost_from, lost_to))
     hold_recovery(trial, verdict, fault.over_at)
+    trial.hold("seconds from Redis' return until the page showed what it holds", caught_up, PAGE_CATCHES_UP)
     trial.hold("seconds of the slowest submit", max(trial.producer.ledger.seconds), SUBMIT_FAILS)
 
 
@@ -103,10 +108,10 @@ def test_a_durable_submit_outlives_its_client_and_the_last_second_of_redis(new_t
     trial = new_trial(options={"concurrency": 4})
     durable = {**trial.settings, "kafka_servers": NOWHERE, "durable": True}
     another = Producer(trial.house.beside(**durable).client, trial.seed)
-    lost_from = killed_at = 0.0
+    lost_from = lost_to = 0.0
 
     def crash(_: Random) -> str:
-        nonlocal lost_from, killed_at
+        nonlocal lost_from, lost_to
         told.kill()
         lost_from, before = trial.redis.stop_syncing(), queued(trial)
         waiting = start_client(trial, durable, UNTOLD)
@@ -117,8 +122,8 @@ def test_a_durable_submit_outlives_its_client_and_the_last_second_of_redis(new_t
             time.sleep(1.0)
             waiting.kill()
             trial.redis.crash()
-            killed_at = time.time()
             trial.redis.primary.start()
+            lost_to = time.time()
         return "kill -9 of a client that was told its ids, of one that waits for them, and of Redis without its last second"
 
     told = start_client(trial, durable, range(1000))
@@ -132,7 +137,7 @@ def test_a_durable_submit_outlives_its_client_and_the_last_second_of_redis(new_t
     for number in {*range(max(known) + 17), *UNTOLD} - known.keys():  # a client may have died in their submit
         trial.producer.submit("square", number, SHORT, key=key_of(number))
     trial.start_workers(1)
-    judge_but(trial, lambda: trial.only_in_redis(lost_from, killed_at) & not_durable)
+    judge_but(trial, lambda: trial.only_in_redis(lost_from, lost_to) & not_durable)
 
 
 def start_client(trial: Trial, settings: dict[str, Any], numbers: range) -> Child:

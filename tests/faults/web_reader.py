@@ -15,6 +15,8 @@ import aiohttp
 ROW = re.compile(r'<tr id="t-([^"]+)"[^>]*? data-rev="(\d+)" data-status="(\w+)"')
 MARK = re.compile(r'data-seq="(\d*)" data-epoch="([^"]*)"')
 
+AT_ONCE, ROWS_MAX = 20, 200  # more new rows, or more rows in all, are not put in: "N new – show"
+
 Rows = dict[str, tuple[int, str]]  # id -> change, status
 
 
@@ -34,6 +36,7 @@ class Reader:
     def __init__(self, http: aiohttp.ClientSession, path: str, view: str, log: Log, chance: random.Random) -> None:
         self.http, self.path, self.view, self.log, self.chance = http, path, view, log, chance
         self.rows: Rows = {}
+        self.waiting: set[str] = set()  # new tasks that are not put in, as nobody clicks on "N new – show"
         self.live = False
         self.seq, self.epoch = 0, ""
         self._wanted = ""
@@ -105,8 +108,11 @@ class Reader:
             self._read_soon(0.0, whole=message["t"] == "resync")
 
     def _patch(self, found: Rows) -> None:
+        new = found.keys() - self.rows.keys()
+        if self.waiting or len(new) > AT_ONCE or len(self.rows) + len(new) > ROWS_MAX:
+            self.waiting |= new
         for task_id, row in found.items():
-            if row[0] > self.rows.get(task_id, (0, ""))[0]:
+            if task_id not in self.waiting and row[0] > self.rows.get(task_id, (0, ""))[0]:
                 self.rows[task_id] = row
 
     def _read_soon(self, least: float, *, whole: bool) -> None:
@@ -132,7 +138,7 @@ class Reader:
         self.seq, self.epoch = int(mark[1] or 0), mark[2]
         found = {task_id: (int(rev), status) for task_id, rev, status in ROW.findall(text)}
         if whole:
-            self.rows = found
+            self.rows, self.waiting = found, set()
             self._patch(self._told)
         else:
             self._patch(found)

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.faults.children import Child
+from tests.faults.children import Child, tracebacks_in
 
 
 class Crew:
@@ -88,13 +88,4 @@ class Crew:
 
     def tracebacks(self) -> list[str]:
         """The logs' tracebacks, less those that tasks raise on purpose."""
-        found = []
-        for worker in self.all:
-            parts = worker.log.read_text(errors="replace").split("Traceback (most recent call last):\n")[1:]
-            found += [f"{worker.name}: {part[:2000]}" for part in parts if "Injected: " not in _error_of(part)]
-        return found
-
-
-def _error_of(trace: str) -> str:
-    """The line of a traceback that names the error: the first that is not indented."""
-    return next((line for line in trace.splitlines() if line and not line[0].isspace()), "")
+        return [found for worker in self.all for found in tracebacks_in(worker.log)]

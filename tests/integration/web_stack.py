@@ -9,6 +9,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,7 @@ def free_port() -> int:
 class Stack:
     """One web, at most one worker, and a client, sharing names that nobody else has."""
 
-    def __init__(self, settings: dict[str, Any], app: str = "wsgi:app", **web: str) -> None:
+    def __init__(self, settings: dict[str, Any], app: str = "wsgi:app", log: Path | None = None, **web: str) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.settings = settings
@@ -42,6 +43,7 @@ class Stack:
         self.views, self.accounts = Views(self.store), Accounts(self.store)
         self._environment = {**os.environ, **_as_environment(settings), **web}
         self._environment |= {"YADTQ_WEB_PORT": str(self.port), "YADTQ_WEB_URL": self.url}
+        self._log = log  # where the processes write, if not where the tests do
         self._processes: list[subprocess.Popen[bytes]] = []
         self.web = self._start("gunicorn", "-c", "gunicorn.conf.py", app)
         eventually(self._ready, 20)
@@ -74,8 +76,10 @@ class Stack:
 
     def _start(self, module: str, *arguments: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", module, *arguments]
-        self._processes.append(subprocess.Popen(command, cwd=ROOT, env=self._environment))
-        return self._processes[-1]
+        with self._log.open("ab") if self._log else nullcontext() as out:
+            process = subprocess.Popen(command, cwd=ROOT, env=self._environment, stdout=out, stderr=out)
+        self._processes.append(process)
+        return process
 
     def _ready(self) -> bool:
         try:
