@@ -3,7 +3,7 @@
 Each page is asked for through the whole application, by somebody who is signed in; times are of the server, from request
 to the last byte. A page fails that takes over 50 ms at the median, or over twice what it takes with the short history.
 A search for few among the failed finds 50 rows in the long history, and 3 in the short one; so it is held against the list
-of the failed, which shows as many.
+of the failed, which shows as many. Likewise a search of their groups, of which there are 360 and 100.
 """
 
 from __future__ import annotations
@@ -30,8 +30,11 @@ from yadtq.embedded import EmbeddedRedis
 
 BUDGET = 50.0  # ms at the median
 GROWTH = 2.0  # times the same page with the short history
-FAILED = "/tasks?status=failed"
-FEW_AMONG_FAILED = "/tasks?q=name:app.task_7+status:failed"
+HELD_AGAINST = {
+    "/tasks?q=name:app.task_7+status:failed": "/tasks?status=failed",
+    "/failed?q=name:task_7": "/failed",
+    "/failed?q=error:nowhere": "/failed",
+}
 PAGES = [
     "/",
     "/?span=24h",
@@ -39,15 +42,13 @@ PAGES = [
     "/tasks",
     *(f"/tasks?status={status}" for status in TaskStatus),
     "/tasks?q=name:task_7",
-    FEW_AMONG_FAILED,
     "/tasks?q=status:failed",
     "/tasks?q=error:nowhere",
     "/failed",
     "/failed?order=oldest",
     "/failed?order=most",
-    "/failed?q=name:task_7",
-    "/failed?q=error:nowhere",
     "/api/v1/suggestions?word=name:task",
+    *HELD_AGAINST,
 ]
 
 
@@ -107,7 +108,7 @@ def measure(short: tuple[int, int], long: tuple[int, int], times: int) -> list[F
         before = timed(client, times)
     with browser(*long) as client:
         after = timed(client, times)
-    before[FEW_AMONG_FAILED] = after[FAILED]
+    before |= {page: after[other] for page, other in HELD_AGAINST.items()}
     return [
         Figure(page, statistics.median(before[page]), statistics.median(ms), ms[int(len(ms) * 0.95)])
         for page, ms in after.items()
