@@ -3,14 +3,16 @@
 import { $ } from "./dom.js";
 import { redraw } from "./times.js";
 
+const changes = (part) => "unfinished" in part.dataset || "follows" in part.dataset;
+
 async function readAgain() {
   const mine = $("#job");
-  if (!mine || !("unfinished" in mine.dataset)) return clearInterval(timer);
+  if (!mine || !changes(mine)) return clearInterval(timer);
   const response = await fetch(location.href).catch(() => null); // no network: tried again in a second
   if (!response?.ok) return;
   const next = new DOMParser().parseFromString(await response.text(), "text/html");
   const other = $("#job", next);
-  if (!other || mine.contains(document.activeElement) && "unfinished" in other.dataset) return patch(mine, other);
+  if (!other || mine.contains(document.activeElement) && changes(other)) return patch(mine, other);
   mine.replaceWith(other);
   document.title = next.title;
   redraw(other);

@@ -169,6 +169,7 @@ def test_all_that_match_are_counted_before_and_done_after(world: World, web: Web
     shown = operator.get(answer.location).text
     assert "Done" in shown
     assert "data-unfinished" not in shown
+    assert "data-follows" in shown  # they wait: it goes on to tell what becomes of them
     assert web.engine.views.audit().items[0].action == "bulk retry"
 
 
