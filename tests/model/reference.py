@@ -503,8 +503,13 @@ class Model:
             worker.beat -= span
             worker.series -= span
             worker.gone_at -= span
-        self.asked = {
+        asked = {
             inc: {command: at - span * 1000 for command, at in waiting.items()} for inc, waiting in self.asked.items()
+        }
+        self.asked = {  # with the newest of them all are gone, and a clock set back brings none again
+            inc: waiting
+            for inc, waiting in asked.items()
+            if max(waiting.values(), default=0) // 1000 > now - CONTROL_FOR
         }
         self.workers = {inc: worker for inc, worker in self.workers.items() if worker.gone_at > now}
         self.online = {inc: beat - span for inc, beat in self.online.items()}
