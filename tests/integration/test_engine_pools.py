@@ -205,7 +205,7 @@ def test_what_outlasts_the_grace_time_is_handed_back_once(house: House, folder: 
     stopped_at = time.monotonic()
     first.terminate()
     assert first.wait(20) == 0
-    assert time.monotonic() - stopped_at < 0.5 + 4
+    assert time.monotonic() - stopped_at < 0.5 + 10  # on a busy machine; the task itself would never end
     assert house.client.get_result(task_id).status == TaskStatus.QUEUED
     begin(pool, 5.0)
     eventually(lambda: count(folder, "begin", 1) == 2, 20)
