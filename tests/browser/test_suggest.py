@@ -51,9 +51,9 @@ def test_a_search_is_put_together_by_keys(page: Page) -> None:
     assert box.get_attribute("aria-activedescendant") == chosen(page).get_attribute("id")
     page.keyboard.press("Enter")  # there are values to choose from
     expect(options(page).filter(has_text="name:add")).to_have_count(1)
-    page.keyboard.type("add")
-    expect(options(page)).to_have_count(1)
-    expect(options(page).locator("b")).to_have_text("add")
+    page.keyboard.type("ad")
+    expect(options(page).first.locator("b")).to_have_text("ad")
+    expect(options(page).first).to_contain_text("name:add")  # before names of other tests that only hold it
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Tab")
     expect(box).to_have_value("name:add ")
