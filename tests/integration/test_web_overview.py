@@ -256,6 +256,7 @@ def test_slots_are_told_apart_from_what_is_claimed_ahead(web: Web, world: World)
     submit_whole(world, *"abcde")
     announce(world, "x", "x", slots=2)
     claim(world, "x", *"abcde")
+    world.pass_time(2)  # a beat of the same millisecond would tell nothing of the claim
     announce(world, "x", "x", slots=2, holds="abcde", running=["a", "b"])
     announce(world, "y", "box-y", slots=2, paused=3.0)
     operator = web.signed_in("operator")
