@@ -13,6 +13,7 @@ from webapp.access import relative_target
 from webapp.audit import record
 from webapp.engine import engine
 from webapp.exposure import SESSION_TTL
+from yadtq.core.yadtq_accounts import check_password
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -27,8 +28,6 @@ csrf = CSRFProtect()
 _WINDOW = 300.0  # seconds over which tries that fail are counted
 _TRIES_PER_NAME = 5  # of one name from one address
 _TRIES_PER_ADDRESS = 60
-# Checked when the name is unknown, so that the answer takes as long as for a known one.
-_NOBODY = generate_password_hash("nobody has this password", method="scrypt")
 
 _WRONG = "Name or password is wrong."
 TOO_MANY = "Too many tries: wait 5 minutes, then try again."
@@ -38,6 +37,15 @@ _USED = "This link was used before or has expired: `yadtq up` prints a fresh one
 def init_app(app: Flask) -> None:
     """Demand a CSRF token with every form."""
     csrf.init_app(app)
+
+
+def hash_password(password: str) -> str:
+    """What is kept of a password; raises ConfigError where it is too short."""
+    return generate_password_hash(check_password(password), method="scrypt")
+
+
+# Checked when the name is unknown, so that the answer takes as long as for a known one.
+_NOBODY = hash_password("nobody has this password")
 
 
 @pages.get("/login")
@@ -64,15 +72,14 @@ def login() -> ResponseReturnValue:
 @pages.post("/login/link")
 def redeem() -> ResponseReturnValue:
     """Sign in with a one-time link."""
-    tries, bucket = engine().accounts, f"link:{_address()}"
-    if not tries.allow_attempt(
-        bucket, _TRIES_PER_ADDRESS, _WINDOW
-    ):  # none can be guessed; this only keeps the noise down
+    accounts, bucket = engine().accounts, f"link:{_address()}"
+    # No token can be guessed; this only keeps the noise down.
+    if not accounts.allow_attempt(bucket, _TRIES_PER_ADDRESS, _WINDOW):
         return _page(TOO_MANY), 429
-    found = tries.redeem_login_link(request.form.get("token", ""))
+    found = accounts.redeem_login_link(request.form.get("token", ""))
     if found is None:
         return _page(_USED), 401
-    tries.give_back_attempt(bucket)
+    accounts.give_back_attempt(bucket)
     return _start(found, "by link")
 
 

@@ -29,9 +29,7 @@ log = logging.getLogger(__name__)
 Place = tuple[str, int]  # topic and partition
 
 HELD_AFTER = 30.0  # seconds a task runs at the head of a partition before that counts as held back
-STANDS_AFTER = (
-    10.0  # seconds without a commit, which follow a task's end by 2, before a partition is said to stand still
-)
+STANDS_AFTER = 10.0  # seconds without a commit before a partition is said to stand still; one follows a task's end by 2
 _REJECTED = 50  # records shown
 _READ_FOR = 1.2  # seconds
 

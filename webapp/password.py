@@ -6,10 +6,10 @@ import logging
 from typing import TYPE_CHECKING
 
 from flask import Blueprint, flash, g, redirect, render_template, request, url_for
-from werkzeug.security import check_password_hash, generate_password_hash
+from werkzeug.security import check_password_hash
 
 from webapp.audit import record
-from webapp.auth import TOO_MANY, may_try, start_session, was_right
+from webapp.auth import TOO_MANY, hash_password, may_try, start_session, was_right
 from webapp.engine import engine
 from webapp.errors import sentence
 from webapp.forms import Field
@@ -42,8 +42,7 @@ def change() -> ResponseReturnValue:
         fields["current"].error = "This is not your password."
         return _page(fields), 422
     was_right(user.name)
-    new_hash = generate_password_hash(request.form["new"], method="scrypt")
-    changed = engine().accounts.change_password(user, new_hash)
+    changed = engine().accounts.change_password(user, hash_password(request.form["new"]))
     if changed is None:  # by an admin at the same moment, who ended this session too
         return redirect(url_for("password.form"), 303)
     start_session(changed)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flask import Blueprint, flash, g, redirect, render_template, request, url_for
-from werkzeug.security import generate_password_hash
 
 from webapp.audit import record
+from webapp.auth import hash_password
 from webapp.engine import engine
 from webapp.errors import sentence
-from yadtq.core.yadtq_accounts import ROLES, check_password
+from yadtq.core.yadtq_accounts import ROLES
 from yadtq.errors import ConfigError, InvalidName
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def delete(name: str) -> ResponseReturnValue:
 
 
 def _new_password() -> str:
-    return generate_password_hash(check_password(request.form.get("password", "")), method="scrypt")
+    return hash_password(request.form.get("password", ""))
 
 
 def _page(problem: str = "", name: str = "", role: str = "viewer") -> str:

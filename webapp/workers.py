@@ -57,7 +57,7 @@ def index() -> ResponseReturnValue:
         everyone=everyone,
         online=[worker for worker in found if worker.online],
         offline=[worker for worker in found if not worker.online],
-        silent=[worker for worker in everyone if not (worker.online or worker.stopped or worker.dismissed)][:_GONE],
+        silent=[worker for worker in everyone if worker.silent][:_GONE],
         wanted=wanted,
         sums=_sums(online),
         alone=_alone(online),

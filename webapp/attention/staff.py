@@ -38,7 +38,7 @@ def missing(workers: Sequence[WorkerInfo], queues: Sequence[QueueInfo]) -> Itera
         )
         return
     at_work = {worker.name for worker in workers if worker.online}
-    silent = [worker for worker in workers if not (worker.online or worker.stopped or worker.dismissed)]
+    silent = [worker for worker in workers if worker.silent]
     silent = [worker for worker in silent if worker.held or worker.name not in at_work]  # else it was started again
     for worker in silent[:_MOST_WORKERS]:
         yield _silent(worker)

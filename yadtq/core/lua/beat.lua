@@ -8,8 +8,8 @@
 local inc = ARGV[1]
 if redis.call('ZSCORE', P .. 'dead', inc) then return {ERA, NOW, 'FENCED'} end
 local key = P .. 'worker:' .. inc
-local last = tonumber(redis.call('HGET', key, 'beat') or 0)
-local series = tonumber(redis.call('HGET', key, 'series') or NOW)
+local last, series = unpack(redis.call('HMGET', key, 'beat', 'series'))
+last, series = tonumber(last or 0), tonumber(series or NOW)
 -- A clock that was set back says nothing of the time between two beats; and a series does not begin in the future.
 if math.abs(NOW - last) > tonumber(ARGV[2]) or series > NOW then redis.call('HSET', key, 'series', NOW) end
 redis.call('HSET', key, 'beat', NOW, 'state', ARGV[6])

@@ -171,6 +171,11 @@ class WorkerInfo:
         return min(self.held, self.concurrency)
 
     @property
+    def silent(self) -> bool:
+        """Whether it is offline without having taken leave, and nobody has said that this was seen."""
+        return not (self.online or self.stopped or self.dismissed)
+
+    @property
     def claims(self) -> bool:
         """Whether it takes new tasks."""
         return self.online and not self.paused and not self.stopping

@@ -16,10 +16,8 @@ from yadtq.core.yadtq_task import TaskResult, TaskStatus
 MOST_ROWS = 2_000  # looked at in one call
 MOST_SECONDS = 0.03
 NARROW_ROWS = 10_000  # names, queues and workers cost far less: so many are looked at, and more within that time
-FIRST_STRETCH, LONGEST_STRETCH = (
-    100,
-    1_000,
-)  # rows a round trip: few where many match, and never long for Redis' other callers
+# Rows a round trip: few where many match, and never long for Redis' other callers.
+FIRST_STRETCH, LONGEST_STRETCH = 100, 1_000
 LATELY = 500
 MOST_KNOWN = 500  # kinds of rows that are not told again
 _FIELDS = ("status", "name", "queue", "worker", "args", "preview", "error", "reason", "deleted")

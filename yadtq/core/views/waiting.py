@@ -82,7 +82,8 @@ class WaitingReads(TaskReads, WorkerReads):
         online = [worker for worker in self.workers() if worker.online]
         facts += _about_workers(task, online)
         if broker is not None and task.partition is not None and task.offset is not None:
-            facts += _about_owner(broker.topic_of(task.queue), task.partition, _at_work(task, online), online)
+            working = _at_work(_knowing(task, _serving(task, online)))
+            facts += _about_owner(broker.topic_of(task.queue), task.partition, working, online)
             facts += _about_kafka(task.queue, task.partition, task.offset, broker)
         if task.lost >= 2:
             text = f"{task.lost} workers died running it, so it waits for a worker that can run it alone."
@@ -97,26 +98,29 @@ class WaitingReads(TaskReads, WorkerReads):
         return [WaitingFact("outbox", text, task.changed_at)]
 
 
-def _knowing(task: TaskResult, online: Sequence[WorkerInfo]) -> list[WorkerInfo]:
-    """Those that take from its queue and know its function."""
-    serving = [worker for worker in online if task.queue in worker.queues]
+def _serving(task: TaskResult, online: Sequence[WorkerInfo]) -> list[WorkerInfo]:
+    return [worker for worker in online if task.queue in worker.queues]
+
+
+def _knowing(task: TaskResult, serving: Sequence[WorkerInfo]) -> list[WorkerInfo]:
     return [worker for worker in serving if any(one.name == task.name for one in worker.functions)]
 
 
-def _at_work(task: TaskResult, online: Sequence[WorkerInfo]) -> list[WorkerInfo]:
-    return [worker for worker in _knowing(task, online) if not worker.paused]
+def _at_work(workers: Sequence[WorkerInfo]) -> list[WorkerInfo]:
+    return [worker for worker in workers if not worker.paused]
 
 
 def _about_workers(task: TaskResult, online: Sequence[WorkerInfo]) -> list[WaitingFact]:
     if not online:
         return [WaitingFact("no_worker", "No worker is online.")]
-    serving = [worker for worker in online if task.queue in worker.queues]
+    serving = _serving(task, online)
     if not serving:
         return [WaitingFact("no_worker_for_queue", f"No worker that is online takes from the queue {task.queue}.")]
-    knowing, working = _knowing(task, online), _at_work(task, online)
+    knowing = _knowing(task, serving)
     if not knowing:
         text = f"None of the {len(serving)} workers online for the queue {task.queue} knows the task {task.name}."
         return [WaitingFact("no_worker_for_task", text, count=len(serving))]
+    working = _at_work(knowing)
     if not working:
         text, only = f"Every worker that knows it is paused: {_names(knowing)}.", knowing[0].id
         return [WaitingFact("paused", text, count=len(knowing), worker=only if len(knowing) == 1 else None)]
