@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.helpers import new_settings
-from tests.integration.test_web_live import cookie_of
+from tests.integration.test_web_live import upgrade
 from tests.integration.web_stack import ROOT, Stack
 from yadtq.embedded import EmbeddedKafka, EmbeddedRedis
 
@@ -40,16 +40,7 @@ def new_stack(settings: dict[str, Any]) -> Iterator[Any]:
 
 def opened(stack: Stack) -> socket.socket:
     """A connection that has asked for a websocket, with compression."""
-    lines = {
-        "Host": f"127.0.0.1:{stack.port}",
-        "Cookie": cookie_of(stack),
-        "Origin": stack.url,
-        "Connection": "Upgrade",
-        "Upgrade": "websocket",
-        "Sec-WebSocket-Version": "13",
-        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
-        "Sec-WebSocket-Extensions": "permessage-deflate; client_max_window_bits",
-    }
+    lines = {**upgrade(stack), "Sec-WebSocket-Extensions": "permessage-deflate; client_max_window_bits"}
     head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
     line = socket.create_connection(("127.0.0.1", stack.port), timeout=10)
     line.sendall(f"GET /ws?view=tasks HTTP/1.1\r\n{head}\r\n".encode())

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from tests.model.log import Consumer, Log, LogBroker
-from tests.model.member import Clock, Died, Line, Member, Trouble, step_by_step
+from tests.model.member import Clock, Died, Line, Member, Trouble, publish, step_by_step
 from tests.model.promises import LONG, Promises
 from tests.model.reference import GAP_MARGIN
 from tests.model.world import World
@@ -72,6 +72,15 @@ class Fleet:
 
     def pick(self, number: int) -> Member:
         return self.members[number % len(self.members)]
+
+    def begin_one(self) -> tuple[Member, str]:
+        """The only member runs a task that was just submitted."""
+        (member,) = self.members
+        task_id = self.client.submit("work", "")
+        publish(self.client._publisher)
+        for part in ("beat", "poll", "claim", "begin"):
+            member.do(part)
+        return member, task_id
 
     def suspect(self, task_id: str) -> None:
         """As if two workers had died with the task."""

@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
 from tests.model.fleet import Fleet
-from tests.model.member import publish
 from yadtq.core.yadtq_result_db import Reply
-from yadtq.embedded import EmbeddedRedis
-
-
-@pytest.fixture
-def fleet(redis_server: EmbeddedRedis) -> Iterator[Fleet]:
-    made = Fleet(redis_server.url, f"b{uuid.uuid4().hex[:8]}:")
-    yield made
-    made.close()
 
 
 @pytest.mark.parametrize("event", ["redis_goes_back", "redis_is_emptied", "redis_restarts"])
 def test_a_run_whose_end_redis_has_forgotten_is_ended_again_and_not_run_again(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch, event: str
 ) -> None:
-    (member,) = fleet.members
-    task_id = fleet.client.submit("work", "")
-    publish(fleet.client._publisher)
-    for part in ("beat", "poll", "claim", "begin"):
-        member.do(part)
+    member, task_id = fleet.begin_one()
     fleet.fsync()  # it runs, says the disk
     member.do("end")
     lease = member.worker._lease

@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Iterator
-
 import pytest
 
 from tests.model.fleet import Fleet
 from tests.model.member import Member, publish
-from yadtq.embedded import EmbeddedRedis
 
 BEFORE_THE_COMMIT, WAITING, DUE, PUBLISHED = "before the commit", "waiting", "due", "published"
-
-
-@pytest.fixture
-def fleet(redis_server: EmbeddedRedis) -> Iterator[Fleet]:
-    made = Fleet(redis_server.url, f"e{uuid.uuid4().hex[:8]}:")
-    yield made
-    made.close()
 
 
 def fail_once(fleet: Fleet, member: Member) -> str:

@@ -10,7 +10,7 @@ import pytest
 from tests.model.fleet import Fleet
 from tests.model.member import publish
 from tests.model.reference import GAP_MARGIN, RESULT_TTL
-from tests.model.world import World
+from tests.model.world import Copy, World
 from yadtq.core.yadtq_result_db import ClaimItem, NewTask
 from yadtq.embedded import EmbeddedRedis
 
@@ -28,6 +28,13 @@ def world(redis_server: EmbeddedRedis) -> Iterator[World]:
     made.wipe()
     made.close()
     made.plain.close()
+
+
+def lose_a_submit(world: World) -> tuple[Copy, int]:
+    """What the disk holds of a Redis that has accepted one task more, and when that was."""
+    submit(world, "kept")
+    disk = world.keep_copy()
+    return disk, submit(world, "lost")
 
 
 def answer(world: World) -> None:
@@ -54,9 +61,7 @@ def end(world: World, task_id: str, at: int) -> None:
 
 
 def test_a_submit_that_redis_lost_is_run_however_late_its_record_is_read(world: World) -> None:
-    submit(world, "kept")
-    disk = world.keep_copy()
-    at = submit(world, "lost")
+    disk, at = lose_a_submit(world)
     world.go_back(disk)
     answer(world)
     world.pass_time(LONG)
@@ -64,18 +69,14 @@ def test_a_submit_that_redis_lost_is_run_however_late_its_record_is_read(world: 
 
 
 def test_the_first_answer_may_come_late(world: World) -> None:
-    submit(world, "kept")
-    disk = world.keep_copy()
-    at = submit(world, "lost")
+    disk, at = lose_a_submit(world)
     world.go_back(disk)
     world.pass_time(LONG)
     assert claim(world, "lost", at) == b"LOST"
 
 
 def test_what_is_lost_with_the_note_of_a_restart_is_not_forgotten(world: World) -> None:
-    submit(world, "kept")
-    disk = world.keep_copy()
-    at = submit(world, "lost")
+    disk, at = lose_a_submit(world)
     for _ in range(2):  # the second time before the first one's note was on disk
         world.go_back(disk)
         answer(world)
@@ -153,17 +154,13 @@ def test_a_rebuilt_task_is_in_no_list_of_those_that_ended(world: World) -> None:
     assert (picture.index("success"), picture.index("queued")) == (set(), {"again"})
 
 
-def test_a_task_acknowledged_by_kafka_outlives_the_last_second_and_a_night(redis_server: EmbeddedRedis) -> None:
-    fleet = Fleet(redis_server.url, f"g{uuid.uuid4().hex[:8]}:")
-    try:
-        task_id = fleet.client.submit("work", "")
-        publish(fleet.client._publisher)
-        fleet.redis_goes_back()
-        fleet.pass_time(LONG)
-        (member,) = fleet.members
-        for _ in range(3):
-            fleet.pass_time(4_000)
-            member.round()
-        assert fleet.world.picture().rows[task_id]["status"] == "success"
-    finally:
-        fleet.close()
+def test_a_task_acknowledged_by_kafka_outlives_the_last_second_and_a_night(fleet: Fleet) -> None:
+    task_id = fleet.client.submit("work", "")
+    publish(fleet.client._publisher)
+    fleet.redis_goes_back()
+    fleet.pass_time(LONG)
+    (member,) = fleet.members
+    for _ in range(3):
+        fleet.pass_time(4_000)
+        member.round()
+    assert fleet.world.picture().rows[task_id]["status"] == "success"

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Iterator
-
 import pytest
 
 from tests.model.fleet import Fleet
@@ -12,17 +9,9 @@ from tests.model.member import Member, publish
 from yadtq.api.yadtq_worker import KEEP_ALONE
 from yadtq.core.yadtq_claimer import DRAIN_FOR
 from yadtq.core.yadtq_intake import DETACH_AFTER
-from yadtq.embedded import EmbeddedRedis
 
 WORK = ("beat", "poll", "claim", "begin")
 FINISH = ("end", "finish", "commit")
-
-
-@pytest.fixture
-def fleet(redis_server: EmbeddedRedis) -> Iterator[Fleet]:
-    made = Fleet(redis_server.url, f"s{uuid.uuid4().hex[:8]}:")
-    yield made
-    made.close()
 
 
 def submit(fleet: Fleet, *, suspect: bool = False) -> str:

@@ -2,21 +2,9 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Iterator
-
 import pytest
 
 from tests.model.fleet import Fleet
-from tests.model.member import publish
-from yadtq.embedded import EmbeddedRedis
-
-
-@pytest.fixture
-def fleet(redis_server: EmbeddedRedis) -> Iterator[Fleet]:
-    made = Fleet(redis_server.url, f"b{uuid.uuid4().hex[:8]}:")
-    yield made
-    made.close()
 
 
 @pytest.mark.parametrize("first", ["beat", "poll", "keep", "claim"])
@@ -24,11 +12,7 @@ def fleet(redis_server: EmbeddedRedis) -> Iterator[Fleet]:
 def test_a_run_whose_end_was_forgotten_has_one_outcome_whatever_meets_redis_first(
     fleet: Fleet, first: str, away: int
 ) -> None:
-    (member,) = fleet.members
-    task_id = fleet.client.submit("work", "")
-    publish(fleet.client._publisher)
-    for part in ("beat", "poll", "claim", "begin"):
-        member.do(part)
+    member, task_id = fleet.begin_one()
     fleet.fsync()
     member.do("end")
     member.do("finish")

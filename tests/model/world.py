@@ -56,6 +56,11 @@ end
 """
 
 
+# All keys to come back to: when they were copied (ms), how much time had been skipped by then (ms), and each key's name,
+# time to live (ms) and content.
+Copy = tuple[int, int, list[tuple[bytes, int, bytes]]]
+
+
 @dataclass
 class Picture:
     """All keys at one moment, by what they hold."""
@@ -124,7 +129,7 @@ class World(ResultStore):
         self._pass_time(args=[self.prefix, span])
         self.passed += span
 
-    def keep_copy(self) -> tuple[int, int, list[tuple[bytes, int, bytes]]]:
+    def keep_copy(self) -> Copy:
         """Everything as it is now, to come back to."""
         keys = self.client.keys(f"{self.prefix}*")
         pipe = self.client.pipeline(transaction=False)
@@ -138,7 +143,7 @@ class World(ResultStore):
             [(key, max(0, found[2 * i]), found[2 * i + 1]) for i, key in enumerate(keys)],
         )
 
-    def go_back(self, copy: tuple[int, int, list[tuple[bytes, int, bytes]]]) -> int:
+    def go_back(self, copy: Copy) -> int:
         """As a Redis that lost its last writes; returns how many ms were skipped since."""
         at, passed, keys = copy
         self.wipe()
