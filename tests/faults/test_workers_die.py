@@ -21,6 +21,8 @@ OFFLINE, OFFLINE_TWICE = 35.0, 60.0
 # Seconds until Kafka gives a dead worker's partitions to others; the engine's time scale does not change it.
 SESSION = 10.0
 REBALANCE = 5.0
+# Seconds of a task that is still under way when its worker is killed. What ran in a dead worker may wait for its slot.
+SLOW = 6.0
 
 
 def test_1_workers_are_killed_every_two_seconds(new_trial: NewTrial, form: Form) -> None:
@@ -29,9 +31,14 @@ def test_1_workers_are_killed_every_two_seconds(new_trial: NewTrial, form: Form)
     trial.wait_for_balance()
     began = time.time()
     trial.producer.start_mix(form.tasks(10_000, 1_500), pace=100)
-    slow = {trial.producer.submit("square", number, 6.0) for number in range(4 * SLOTS)}
-    # So that the first one dies with something under way.
-    eventually(lambda: all(slow & trial.running_in(worker) for worker in trial.crew.running), 30)
+    slow = {trial.producer.submit("square", number, SLOW) for number in range(4 * SLOTS)}
+
+    def each_has_a_slow_one() -> bool:
+        """So that the first one dies with something under way; chance may have given one of them none."""
+        slow.add(trial.producer.submit("square", 1, SLOW))
+        return all(slow & trial.running_in(worker) for worker in trial.crew.running)
+
+    eventually(each_has_a_slow_one, 30, every=0.5)
     with trial.nemesis.every(2.0, trial.kill_a_worker):
         trial.producer.join()
     verdict = trial.judge(within=300 if form.whole else 90)
@@ -44,7 +51,8 @@ def test_1_workers_are_killed_every_two_seconds(new_trial: NewTrial, form: Form)
     assert rerun_delays(verdict.runs, deaths), "no worker died with a task in it: this run proves nothing"
     # While one dies every 2 s, Kafka goes on waiting for the last dead one: what counts is the time after the last kill.
     delays = rerun_delays(verdict.runs, dict.fromkeys(deaths, max(deaths.values())))
-    trial.hold("seconds from the last kill to the next run", max(delays, default=0), at_most=_scaled(OFFLINE, form))
+    at_most = _scaled(OFFLINE, form) + (0 if form.whole else SLOW)
+    trial.hold("seconds from the last kill to the next run", max(delays, default=0), at_most=at_most)
 
 
 @pytest.mark.soak
@@ -108,7 +116,9 @@ def test_5_tasks_kill_their_workers(new_trial: NewTrial, form: Form) -> None:
     for poison in poisons:
         assert poison is not None
         result = trial.house.client.get_result(poison)
-        assert (result.lost, sum(run.id == poison for run in verdict.runs)) == (3, 3)
+        assert result.lost == 3
+        # Fewer where a worker died of another of them before this one had begun; the third time each runs alone.
+        assert 1 <= sum(run.id == poison for run in verdict.runs) <= 3
     results = trial.house.views.tasks_by_id(trial.producer.ledger.promises)
     trial.hold(
         "seconds a partition stood still", longest_standstill(verdict.runs, results), at_most=_scaled(OFFLINE, form)

@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from tests.model.fleet import Fleet
+from tests.model.member import Member
 from yadtq.core.yadtq_result_db import Reply
 
+EVENTS = pytest.mark.parametrize("event", ["redis_goes_back", "redis_is_emptied", "redis_restarts"])
 
-@pytest.mark.parametrize("event", ["redis_goes_back", "redis_is_emptied", "redis_restarts"])
+
+def run_to_its_end(fleet: Fleet) -> tuple[Member, str]:
+    """A task that has ended, and still runs by what is on Redis' disk."""
+    member, task_id = fleet.begin_one()
+    fleet.fsync()
+    member.do("end")
+    return member, task_id
+
+
+def ran_once(fleet: Fleet, member: Member, task_id: str) -> bool:
+    for _ in range(8):
+        fleet.pass_time(4_000)
+        member.round()
+    return fleet.world.picture().rows[task_id]["status"] == "success" and len(fleet.promises._started) == 1
+
+
+@EVENTS
 def test_a_run_whose_end_redis_has_forgotten_is_ended_again_and_not_run_again(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch, event: str
 ) -> None:
-    member, task_id = fleet.begin_one()
-    fleet.fsync()  # it runs, says the disk
-    member.do("end")
+    member, task_id = run_to_its_end(fleet)
     lease = member.worker._lease
     ask = lease.ask
 
@@ -29,8 +46,47 @@ def test_a_run_whose_end_redis_has_forgotten_is_ended_again_and_not_run_again(
 
     monkeypatch.setattr(lease, "ask", ask_and_lose)
     member.do("finish")
-    for _ in range(8):
-        fleet.pass_time(4_000)
-        member.round()
-    assert fleet.world.picture().rows[task_id]["status"] == "success"
-    assert len(fleet.promises._started) == 1
+    assert ran_once(fleet, member, task_id)
+
+
+@EVENTS
+def test_an_answer_of_a_redis_that_had_not_been_told_yet_is_not_used(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, event: str
+) -> None:
+    """It refuses the outcome of a run that it has forgotten; when the answer is looked at, it has heard of the run."""
+    member, task_id = run_to_its_end(fleet)
+    store = member.worker._store
+    finish = store.finish
+
+    def finish_and_wait(*args: Any, **options: Any) -> Reply:
+        monkeypatch.undo()
+        getattr(fleet, event)()
+        reply = finish(*args, **options)
+        fleet.pass_time(100)
+        member.worker._heartbeat.beat()
+        return reply
+
+    monkeypatch.setattr(store, "finish", finish_and_wait)
+    member.do("finish")
+    assert ran_once(fleet, member, task_id)
+
+
+@EVENTS
+def test_no_record_is_read_again_before_redis_knows_that_it_ran(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, event: str
+) -> None:
+    member, task_id = run_to_its_end(fleet)
+    member.do("finish")
+    recovery, intake = member.worker._recovery, member.worker._intake
+    claim_again = recovery._claim_again
+
+    def read_and_claim_again(*args: Any) -> None:
+        for _ in range(2):
+            member.worker._poller.step()
+        assert not intake.waiting()
+        claim_again(*args)
+
+    monkeypatch.setattr(recovery, "_claim_again", read_and_claim_again)
+    getattr(fleet, event)()
+    member.do("beat")
+    assert ran_once(fleet, member, task_id)

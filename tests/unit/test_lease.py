@@ -296,6 +296,16 @@ def test_old_ends_are_forgotten_without_being_asked_for(owner: Owner, clock: Clo
     assert len(owner.lease._recent) <= REMEMBER + 1
 
 
+def test_an_answer_given_before_the_era_had_been_told_all_is_not_used(owner: Owner, clock: Clock) -> None:
+    owner.hears("e1")
+    asked = clock.now
+    clock.now += 0.1
+    owner.lease.enter("e2")  # another thread has adapted meanwhile
+    with pytest.raises(EraChanged, match="e2"):
+        owner.hears("e2", sent_at=asked)
+    owner.hears("e2")
+
+
 def test_while_a_new_era_is_told_what_runs_no_run_is_finished(owner: Owner) -> None:
     """An answer of the old one that comes to be used then says nothing of the new one."""
     one = delivery()

@@ -53,6 +53,7 @@ class Lease:
         self.held: dict[str, Delivery] = {}  # by token: claim asked for, waiting, running, or finish not answered
         self.era: str | None = None
         self._leaving = False  # another era is being told what was held and remembered in this one
+        self._entered_at = 0.0  # monotonic seconds; it had been told all by then
         self._counter = itertools.count(1)  # never begins anew: a claim may be made while the incarnation changes
         self.renew()
 
@@ -97,7 +98,7 @@ class Lease:
         """
         if self.era is None:
             self.era = reply.era
-        if reply.era != self.era:
+        if reply.era != self.era or sent_at < self._entered_at:  # also one given before that era had been told all
             raise EraChanged(reply.era)
         self._answered_at = time.monotonic()
         self._settle(sent_at - SETTLE_AFTER)
@@ -154,7 +155,7 @@ class Lease:
     def enter(self, era: str) -> None:
         """This era has been told all that was held and remembered; its answers are believed."""
         with self._lock:
-            self.era, self._leaving = era, False
+            self.era, self._leaving, self._entered_at = era, False, time.monotonic()
 
     @property
     def settle_due(self) -> bool:

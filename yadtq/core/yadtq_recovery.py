@@ -1,8 +1,8 @@
 """What a worker does when Redis has gone back or is empty, and when it was itself declared dead.
 
-Redis has gone back: what it confirmed proves nothing any more. The worker reads its records again from the
-committed offsets, beats, and asserts again what it runs and what it finished in the last seconds; the finished
-ones are then finished again.
+Redis has gone back: what it confirmed proves nothing any more. The worker beats, and asserts again what it runs and
+what it finished in the last seconds. Then it reads its records again from the committed offsets, and finishes the
+finished ones again.
 """
 
 from __future__ import annotations
@@ -67,7 +67,6 @@ class Recovery:
                     "Redis has restarted, gone back or been emptied: its state is checked against Kafka and what runs here"
                 )
                 self.lease.drop_unsettled()
-                self._rewind()
                 finished += self.lease.take_recent()  # kept here: Redis may change once more before it has heard them
                 try:
                     self._assert_again(era, finished)
@@ -92,6 +91,7 @@ class Recovery:
         for start in range(0, len(runs), BATCH):
             self._claim_again(era, inc, runs[start : start + BATCH])
         self.lease.held |= {delivery.token: delivery for delivery in finished}
+        self._rewind()  # not before: a record read again would be claimed as if it had not run here
         self.lease.enter(era)
         for delivery in finished:
             self._finish_again(delivery)
