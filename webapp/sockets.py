@@ -131,25 +131,36 @@ def _serve(ws: Any) -> None:
     """One socket from handshake to close, in a thread of its own."""
     hub: Hub = current_app.extensions["yadtq-hub"]
     subscriber = Subscriber(request.args["view"], request.args.get("subject", "")[:_ID_MAX], session["sid"])
-    ws.sock = OneAtATime(ws.sock)
-    inbox, early = Inbox(subscriber.wake), ws.input_buffer
-    ws.input_buffer = inbox
-    inbox[:0] = early  # what came before the exchange
-    # What a browser does not read piles up here first, and is seen by the watchdog the sooner.
-    ws.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
-    since = request.args.get("since", 0, type=int)
-    try:
-        hub.join(subscriber, since, request.args.get("epoch", ""), lambda: _sever(ws))
-        code, reason = _converse(ws, subscriber)
+    try:  # the browser may be gone at any moment, also before the first line
+        _take_over(ws, subscriber)
+        code, reason = _attend(hub, ws, subscriber)
         _send(subscriber, lambda: ws.close(code, reason))
-    except ResultStoreUnavailable:
-        ws.close(TRY_LATER, "Redis does not answer")
     except (ConnectionClosed, OSError) as end:
         log.debug("websocket closed: %s", end)
     except Exception:
         log.exception("a websocket ended by a fault")
     finally:
         hub.leave(subscriber)
+
+
+def _take_over(ws: Any, subscriber: Subscriber) -> None:
+    """Put what holds the traps of a socket between simple-websocket and the line."""
+    ws.sock = OneAtATime(ws.sock)
+    inbox, early = Inbox(subscriber.wake), ws.input_buffer
+    ws.input_buffer = inbox
+    inbox[:0] = early  # what came before the exchange
+    # What a browser does not read piles up here first, and is seen by the watchdog the sooner.
+    ws.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+
+
+def _attend(hub: Hub, ws: Any, subscriber: Subscriber) -> tuple[int, str]:
+    """Have the hub serve it until somebody ends it; how it is to be closed."""
+    since = request.args.get("since", 0, type=int)
+    try:
+        hub.join(subscriber, since, request.args.get("epoch", ""), lambda: _sever(ws))
+        return _converse(ws, subscriber)
+    except ResultStoreUnavailable:
+        return TRY_LATER, "Redis does not answer"
 
 
 def _converse(ws: Any, subscriber: Subscriber) -> tuple[int, str]:

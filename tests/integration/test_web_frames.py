@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,8 +30,8 @@ def settings(kafka: EmbeddedKafka, redis_server: EmbeddedRedis) -> dict[str, Any
 def new_stack(settings: dict[str, Any]) -> Iterator[Any]:
     made: list[Stack] = []
 
-    def start(app: str = "wsgi:app") -> Stack:
-        made.append(Stack(settings, app))
+    def start(app: str = "wsgi:app", log: Path | None = None) -> Stack:
+        made.append(Stack(settings, app, log))
         return made[-1]
 
     yield start
@@ -74,6 +75,17 @@ def test_an_error_in_a_handler_is_not_written_into_the_open_socket(new_stack: An
     assert head.startswith(b"HTTP/1.1 101 ")
     assert b"HTTP/1." not in rest
     assert b"fault" not in rest
+
+
+def test_who_is_gone_before_the_first_message_leaves_no_traceback(new_stack: Any, tmp_path: Path) -> None:
+    log = tmp_path / "web.log"
+    stack = new_stack("tests.integration.web_gone:app", log)
+    for _ in range(3):
+        with opened(stack) as line:
+            read(line)
+    stack.stop()
+    assert "Booting worker" in log.read_text()
+    assert "Traceback" not in log.read_text()
 
 
 def test_no_web_process_retires_and_drops_its_sockets(settings: dict[str, Any], redis_server: EmbeddedRedis) -> None:
