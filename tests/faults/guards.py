@@ -87,7 +87,7 @@ GUARDS = {
             (
                 Patch(
                     f"{CORE}claimer:Claimer._ask",
-                    "return self._lease.ask(lambda: self._store.claim(inc, self._name, items))",
+                    'return self._lease.ask(lambda: self._store.claim(inc, self._name, items, era=self._lease.era or ""))',
                     "from yadtq.errors import ResultStoreUnavailable\n"
                     "    try:\n"
                     "        return self._store.claim(inc, self._name, items)\n"
@@ -297,11 +297,17 @@ GUARDS = {
 BY_MODEL = {
     "coordinates": (
         "A publication under a higher gen clears the coordinates of the earlier record.",
-        "an audit leaves alone what is in the outbox, and the acknowledgement that ends this brings the new ones",
+        "Nothing is lost without it: an audit leaves alone what is in the outbox, and the acknowledgement that ends this"
+        " brings the new ones.",
     ),
     "retry-token": (
         "A retry by a person, and every other way back to the queue, clears the token.",
-        "an outcome is also refused because the task does not run",
+        "Nothing is lost without it: an outcome is also refused because the task does not run.",
+    ),
+    "claim-in-this-era": (
+        "A claim is answered nothing while its worker has not yet told this Redis what ran.",
+        "Without it a task may have two outcomes where it is published anew, received and claimed in the moment before;"
+        " no scene hits that moment each time, but [test_between.py](../tests/model/test_between.py) does.",
     ),
 }
 

@@ -93,10 +93,10 @@ def table() -> str:
     lines += [f"| {g.name} | {g.rule} | `{g.line}` | {g.scene.replace('_', ' ')} |" for g in GUARDS.values()]
     lines += [
         "",
-        "Two rules show in no scene; the machine of [test_moves.py](../tests/model/test_moves.py) holds them:",
+        "Some rules show in no scene; the machine of [test_moves.py](../tests/model/test_moves.py) holds them:",
         "",
     ]
-    lines += [f"- {name}: {rule} Nothing is lost without it: {reason}." for name, (rule, reason) in BY_MODEL.items()]
+    lines += [f"- {name}: {rule} {reason}" for name, (rule, reason) in BY_MODEL.items()]
     return "\n".join(lines) + "\n"
 
 

@@ -80,7 +80,7 @@ class Line(ResultStore):
         if fate == "unsent":
             raise ResultStoreUnavailable("Redis is away")
         era = f"era {self._fleet.restarts}"  # the real one tells when the data set began, which is moved in time
-        if move == "beat":
+        if move in ("beat", "claim"):
             args = tuple(self._fleet.world.era if arg == era else arg for arg in args)
         reply = super().run(move, *args)
         self._fleet.promises.redis_answered(reply.now + self._fleet.world.passed)
@@ -98,10 +98,12 @@ class Line(ResultStore):
     def cancel_many(self, ids: Iterable[str], asked_at: int, by: str = "") -> list[str]:
         return super().cancel_many(ids, asked_at - self._fleet.world.passed, by)
 
-    def claim(self, inc: str, worker: str, items: Sequence[ClaimItem], *, reasserts: bool = False) -> Reply:
+    def claim(
+        self, inc: str, worker: str, items: Sequence[ClaimItem], *, era: str = "", reasserts: bool = False
+    ) -> Reply:
         passed = self._fleet.world.passed
         moved = [replace(item, record_time=item.record_time - passed) for item in items]
-        reply = super().claim(inc, worker, moved, reasserts=reasserts)
+        reply = super().claim(inc, worker, moved, era=era, reasserts=reasserts)
         self._fleet.promises.note_claims(items, reply.items)
         return reply
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.model.fleet import Fleet
-from tests.model.member import Member
+from tests.model.member import Member, publish
 from yadtq.core.yadtq_result_db import Reply
 
 EVENTS = pytest.mark.parametrize("event", ["redis_goes_back", "redis_is_emptied", "redis_restarts"])
@@ -68,6 +68,25 @@ def test_an_answer_of_a_redis_that_had_not_been_told_yet_is_not_used(
 
     monkeypatch.setattr(store, "finish", finish_and_wait)
     member.do("finish")
+    assert ran_once(fleet, member, task_id)
+
+
+def test_a_record_published_anew_is_not_claimed_before_redis_knows_that_it_ran(fleet: Fleet) -> None:
+    """By what is on Redis' disk it waits in the outbox, and another worker's sweep is the first that Redis hears."""
+    (member,) = fleet.members
+    member.do("beat")
+    task_id = fleet.client.submit("work", "")
+    fleet.fsync()
+    publish(fleet.client._publisher)
+    for part in ("poll", "claim", "begin", "end", "finish"):
+        member.do(part)
+    fleet.redis_goes_back()
+    fleet.pass_time(21_000)
+    sweeper = fleet.join()
+    sweeper.do("keep")
+    sweeper.do("publish")
+    member.do("poll")
+    member.do("claim")
     assert ran_once(fleet, member, task_id)
 
 

@@ -264,6 +264,14 @@ class Moves(RuleBasedStateMachine):
         inc = sorted(self.model.dead)[pick % len(self.model.dead)]
         self._claim(inc, [Run(inc, f"{inc}:{next(self.numbers)}", self.records[-1])])
 
+    @precondition(lambda self: self.records and self.incs)
+    @rule(who=PICK, pick=PICK)
+    def claim_in_another_era(self, who: int, pick: int) -> None:
+        """Nothing is answered, and nothing changes."""
+        inc, record = self.incs[who % len(self.incs)], self.records[pick % len(self.records)]
+        item = ClaimItem(record.id, record.gen, f"{inc}:{next(self.numbers)}", record.time, b"")
+        assert self.world.claim(inc, "worker", [item], era="another").items == []
+
     def _claim(self, inc: str, batch: list[Run], *, reasserts: bool = False) -> None:
         lost = [run for run, answer in zip(batch, self._ask(inc, batch, reasserts), strict=False) if answer == "LOST"]
         if not lost:
@@ -283,7 +291,10 @@ class Moves(RuleBasedStateMachine):
             big = reasserts or len(run.record.envelope) > INLINE_LIMIT
             envelope = run.record.envelope.encode() if big else b""
             items.append(ClaimItem(run.record.id, run.record.gen, run.token, run.record.time, envelope))
-        answers = [item.decode() for item in self.world.claim(inc, "worker", items, reasserts=reasserts).items]
+        answers = [
+            item.decode()
+            for item in self.world.claim(inc, "worker", items, era=self.world.era, reasserts=reasserts).items
+        ]
         without_fence = [":".join(part for n, part in enumerate(answer.split(":")) if n != 2) for answer in answers]
         assert without_fence == self.model.claim(self.now, inc, items, reasserts)
         for run, answer in zip(batch, answers, strict=False):

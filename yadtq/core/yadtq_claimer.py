@@ -201,7 +201,7 @@ class Claimer:
 
     def _ask(self, inc: str, batch: list[Delivery]) -> Reply:
         items = [claim_item(self._broker, delivery) for delivery in batch]
-        return self._lease.ask(lambda: self._store.claim(inc, self._name, items))
+        return self._lease.ask(lambda: self._store.claim(inc, self._name, items, era=self._lease.era or ""))
 
     def _sort_out(self, batch: list[Delivery], reply: Reply) -> None:
         """One branch per answer."""

@@ -1,14 +1,17 @@
 -- Take records for running. Never takes a running task over: only reap moves tasks of the dead. But a row that is older than
 -- a run told again (Redis went back) says nothing of that run: the one it names ended before this one was published.
 -- ARGV: incarnation, worker name, 1 when it re-asserts what it already runs, tombstone ttl s, ms that a row lives at least after
---       its record was made, then per record: id, gen, token, record time ms, envelope ('' unless over the inline limit)
+--       its record was made, the era that has been told what the worker ran ('' where it has not run anything, or tells it now),
+--       then per record: id, gen, token, record time ms, envelope ('' unless over the inline limit)
 -- Reply: per record `RUN:<attempt>:<fence>` (`:ALONE` follows where it has the worker for itself), DONE, CANCELLED, EXPIRED;
 --        LOST (no row: rebuild, then ask again);
 --        BUSY (another run holds it), `BUSY:<ms it has run>` where that run needs no record any more;
 --        ALONE (a suspect, needs the worker for itself), WAIT (a suspect has the worker for itself);
---        or FENCED alone, when the incarnation is among the dead
+--        or FENCED alone, when the incarnation is among the dead; nothing where the era is another
 local inc, worker, reasserts = ARGV[1], ARGV[2], ARGV[3] == '1'
 if redis.call('ZSCORE', P .. 'dead', inc) then return {ERA, NOW, 'FENCED'} end
+-- A sweep may have published anew, in this very moment, what has ended there without this Redis knowing it any more.
+if ARGV[6] ~= '' and ARGV[6] ~= ERA then return {ERA, NOW} end
 local running = P .. 'run:' .. inc
 local holds = redis.call('SCARD', running)
 local suspect = redis.call('HGET', P .. 'worker:' .. inc, 'suspect')
@@ -80,7 +83,7 @@ local function answer(id, gen, token, record_time, envelope)
   return take(id, gen, token, envelope, r)
 end
 
-for i = 6, #ARGV, 5 do
+for i = 7, #ARGV, 5 do
   local code = answer(ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2], tonumber(ARGV[i + 3]), ARGV[i + 4])
   out[#out + 1] = suspect == ARGV[i] and string.sub(code, 1, 3) == 'RUN' and code .. ':ALONE' or code
 end

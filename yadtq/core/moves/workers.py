@@ -24,8 +24,11 @@ class ClaimItem:
 class WorkerMoves(Moves):
     """What a worker does to tasks and tells of itself."""
 
-    def claim(self, inc: str, worker: str, items: Sequence[ClaimItem], *, reasserts: bool = False) -> Reply:
-        args = [inc, worker, int(reasserts), self._tombstone_ttl, seconds_to_ms(self._shortest_ttl)]
+    def claim(
+        self, inc: str, worker: str, items: Sequence[ClaimItem], *, era: str = "", reasserts: bool = False
+    ) -> Reply:
+        """An answer per record; none where ``era``, if given, is not that of Redis."""
+        args = [inc, worker, int(reasserts), self._tombstone_ttl, seconds_to_ms(self._shortest_ttl), era]
         for item in items:
             args += (item.id, item.gen, item.token, item.record_time, item.envelope)
         return self.run("claim", *args)
