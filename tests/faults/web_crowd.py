@@ -55,7 +55,7 @@ class Crowd:
         self._tasks.append(asyncio.run_coroutine_threadsafe(self._probe(paths), self._loop))
 
     async def _probe(self, paths: tuple[str, ...]) -> None:
-        log = Log(pages=self.probes)
+        log = Log(pages=self.probes, failed=self.log.failed)
         reader = Reader(self._http, "", "", log, self._chance)
         while True:
             for path in paths:
@@ -80,7 +80,7 @@ class Crowd:
             except (aiohttp.ClientError, OSError):
                 return line.close_code or 1006
             while line.close_code is None:
-                if (await line.receive(timeout=10)).type is not aiohttp.WSMsgType.TEXT:
+                if (await line.receive(timeout=60)).type is not aiohttp.WSMsgType.TEXT:
                     break
             return line.close_code or 1006
 
@@ -117,7 +117,7 @@ class Deaf:
     def __init__(self, port: int, cookie: str, origin: str) -> None:
         self.socket = socket.socket()
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        self.socket.settimeout(10)
+        self.socket.settimeout(60)
         self.socket.connect(("127.0.0.1", port))
         self.status = handshake(self.socket, port, cookie, origin)
 

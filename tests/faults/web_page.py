@@ -73,5 +73,5 @@ class LivePage:
 
     def must_be_well(self) -> None:
         """Fail where the page has stopped, or the web logged a traceback."""
-        assert not self._crowd.failures()
-        assert not tracebacks_in(self._log)
+        wrong = self._crowd.failures(), tracebacks_in(self._log)
+        assert wrong == ([], []), wrong

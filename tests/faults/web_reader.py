@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import random
 import re
@@ -27,7 +28,7 @@ class Log:
     closed: list[tuple[float, int]] = field(default_factory=list)  # when (monotonic), and by which code
     refused: int = 0  # handshakes
     pages: list[float] = field(default_factory=list)  # seconds that each reading took
-    failed: int = 0  # readings without an answer
+    failed: list[str] = field(default_factory=list)  # what readings got in place of their page
 
 
 class Reader:
@@ -44,6 +45,7 @@ class Reader:
         self._later_whole = False
         self._told: Rows = {}
         self._shown: list[str] = []
+        self._shown_at = 0.0  # monotonic
 
     async def run(self) -> None:
         await self._read(whole=True)
@@ -60,7 +62,7 @@ class Reader:
         query = urlencode({"view": self.view, "since": self.seq, "epoch": self.epoch})
         try:
             async with self.http.ws_connect(f"/ws?{query}", compress=0, heartbeat=None) as socket:
-                self._shown = []
+                self._shown, self._shown_at = [], 0.0
                 await self._show(socket)
                 return await self._hear(socket)
         except aiohttp.WSServerHandshakeError:
@@ -85,10 +87,12 @@ class Reader:
             await self._show(socket)
 
     async def _show(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        """Tell which rows it shows, as app.js does once a second where they have changed."""
         ids = sorted(self.rows)
-        if self.view == "tasks" and ids != self._shown:
-            self._shown = ids
-            await socket.send_str(json.dumps({"shows": ids, "new": True}))
+        if self.view == "tasks" and ids != self._shown and time.monotonic() - self._shown_at >= 1:
+            self._shown, self._shown_at = ids, time.monotonic()
+            with contextlib.suppress(aiohttp.ClientConnectionResetError):  # closed: how, is still to be read
+                await socket.send_str(json.dumps({"shows": ids, "new": True}))
 
     def _take(self, message: dict[str, object]) -> None:
         if message["t"] == "rows":
@@ -148,10 +152,16 @@ class Reader:
         """A page's text; None where it cannot be had just now."""
         began = time.monotonic()
         try:
-            async with self.http.get(path, headers=headers, timeout=aiohttp.ClientTimeout(10)) as answer:
+            async with self.http.get(path, headers=headers, timeout=aiohttp.ClientTimeout(30)) as answer:
                 text = await answer.text()
                 self.log.pages.append(time.monotonic() - began)
-                return text if answer.status == 200 else None
-        except (aiohttp.ClientError, OSError, asyncio.TimeoutError):
-            self.log.failed += 1
-            return None
+                if answer.status == 200:
+                    return text
+                self.log.failed.append(str(answer.status))
+        except asyncio.TimeoutError:
+            self.log.failed.append("no answer")
+        except aiohttp.ClientConnectorError:
+            self.log.failed.append("refused")
+        except (aiohttp.ClientError, OSError):
+            self.log.failed.append("cut off")
+        return None

@@ -46,7 +46,7 @@ class Stack:
         self._log = log  # where the processes write, if not where the tests do
         self._processes: list[subprocess.Popen[bytes]] = []
         self.web = self._start("gunicorn", "-c", "gunicorn.conf.py", app)
-        eventually(self._ready, 20)
+        eventually(self._ready, 60)
 
     def start_worker(self) -> None:
         """A worker process that announces this folder's tasks."""
