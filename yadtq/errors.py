@@ -88,11 +88,13 @@ class SubmitUncertain(ResultStoreUnavailable):
     """The reply to a submit was lost and could not be confirmed, or with ``durable`` Redis did not write it to disk in time.
 
     ``task_id`` may or may not have been accepted, as the message says: submit again with the same ``key`` to be sure.
+    The same holds of all ``task_ids`` where several were submitted at once; ``task_id`` is the first of them.
     """
 
-    def __init__(self, message: str, task_id: str, *, public: str = "") -> None:
+    def __init__(self, message: str, *task_ids: str, public: str = "") -> None:
         super().__init__(message, public=public)
-        self.task_id = task_id
+        self.task_ids = task_ids
+        self.task_id = task_ids[0]
 
 
 class WorkerError(YadtqError):

@@ -24,8 +24,7 @@ RULES: dict[str, dict[str, Any]] = {
     "light": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]},
     "dark": {"type": "rule", "values": ["color-contrast", "link-in-text-block"]},
 }
-PHONE, DESK = {"width": 360, "height": 780}, {"width": 1280, "height": 900}
-SIZES = (PHONE, DESK)
+SIZES = ({"width": 360, "height": 780}, {"width": 1280, "height": 900})
 # What is folded is judged as well; menus and dialogs, which cover others, are opened one by one.
 UNFOLD = "for (const fold of document.querySelectorAll('details:not(.menu)')) fold.open = true"
 
@@ -67,8 +66,6 @@ def judge_as_it_is(page: Page, address: str, within: str = "html") -> list[str]:
         if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
             found.append(f"{address} at {size['width']} px scrolls sideways")
         for scheme, rules in RULES.items():
-            if scheme == "dark" and size is PHONE:
-                continue  # the same colours as at the desk
             options = {"resultTypes": ["violations"], "runOnly": rules}
             page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
             for violation in Axe().run(page, context=within, options=options).response["violations"]:

@@ -47,9 +47,17 @@ def test_a_durable_submit_returns_once_it_is_on_disk(house: House) -> None:
 
 def test_what_is_not_on_disk_in_time_is_uncertain_and_names_its_id(unwritten: House) -> None:
     error = uncertain(unwritten)
-    assert f"task {error.task_id} was accepted, and is lost if Redis crashes before it is on disk" in str(error)
+    assert f"it accepted task {error.task_id}, and would lose that in a crash now" in str(error)
     assert "has not written to disk within 1.5 s" in str(error)
     assert unwritten.client.get_result(error.task_id).status == TaskStatus.QUEUED
+
+
+def test_of_several_not_on_disk_in_time_all_are_named(unwritten: House) -> None:
+    with pytest.raises(SubmitUncertain) as caught:
+        unwritten.client.submit_many([("add", (number, 1)) for number in range(3)])
+    assert f"task {caught.value.task_id} and 2 more" in str(caught.value)
+    assert len(set(caught.value.task_ids)) == 3
+    assert {result.status for result in unwritten.results(caught.value.task_ids)} == {TaskStatus.QUEUED}
 
 
 def test_no_submit_returns_for_what_another_connection_wrote(unwritten: House, monkeypatch: pytest.MonkeyPatch) -> None:

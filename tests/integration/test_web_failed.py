@@ -108,6 +108,25 @@ def test_a_whole_group_is_deleted_after_a_dry_run(world: World, web: Web, operat
     assert "That group is empty now" in operator.get(f"/failed?group={fingerprint}").text
 
 
+def test_the_api_orders_searches_and_pages_them_as_the_page_does(world: World, operator: FlaskClient) -> None:
+    submit(world, "a", "b", name="mail.send")
+    submit(world, "c", name="resize")
+    end(world, "a", "b", error="OSError: disk full")
+    world.pass_time(10_000)
+    end(world, "c", error="KeyError: 'x'")
+
+    def names(query: str) -> list[str]:
+        return [group["name"] for group in operator.get(f"/api/v1/failures?{query}").get_json()["items"]]
+
+    first = operator.get("/api/v1/failures?order=most&limit=1").get_json()
+    assert (names(""), names("order=oldest")) == (["resize", "mail.send"], ["mail.send", "resize"])
+    assert names("q=error:KeyError") == ["resize"]
+    assert ([group["name"] for group in first["items"]], first["total"]) == (["mail.send"], 2)
+    assert names(f"order=most&limit=1&cursor={first['next']}") == ["resize"]
+    assert operator.get("/api/v1/failures?q=after:never").status_code == 400
+    assert "newest, oldest" in operator.get("/api/v1/failures?order=odd").get_json()["error"]
+
+
 def test_a_viewer_sees_groups_and_cannot_move_them(world: World, web: Web) -> None:
     submit(world, "a")
     end(world, "a")

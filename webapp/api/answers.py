@@ -12,7 +12,6 @@ from yadtq.core.yadtq_task import TaskResult
 from yadtq.core.yadtq_views import (
     Action,
     Attempt,
-    FailureGroup,
     FunctionInfo,
     Histogram,
     LogLine,
@@ -84,13 +83,6 @@ class FunctionList:
     """The functions that online workers announce."""
 
     items: list[FunctionInfo]
-
-
-@dataclass(frozen=True)
-class FailureList:
-    """Groups of failures that are alike, the newest first."""
-
-    items: list[FailureGroup]
 
 
 @dataclass(frozen=True)

@@ -6,16 +6,15 @@ import uuid
 
 from flask import g
 
-from webapp.api.answers import FailureList
 from webapp.api.operation import operation
-from webapp.api.tasks import PAGE
+from webapp.api.tasks import PAGE, SEARCH
 from webapp.api.values import Value
 from webapp.audit import record
 from webapp.engine import engine
 from webapp.jobs import begin_job, end_job
 from yadtq.api.yadtq_bulk import ACTIONS, MOST_IDS, BulkJob
 from yadtq.api.yadtq_steering import BulkOutcome
-from yadtq.core.yadtq_views import TaskPage
+from yadtq.core.yadtq_views import GROUP_ORDERS, GroupOrder, GroupPage, TaskPage, parse_query
 
 _ACTION = Value("string", "what to do", required=True, choices=ACTIONS)
 _KEY = Value("string", "a repeat with the same key answers the first job")
@@ -61,10 +60,21 @@ def stop_job(job_id: str) -> BulkJob:
     return end_job(job_id)
 
 
-@operation("GET", "/failures", FailureList, query={"limit": Value("integer", "groups", default=20, least=1, most=200)})
-def failures(limit: int) -> FailureList:
-    """Failed tasks grouped by what went wrong, the groups with the newest failures first."""
-    return FailureList(engine().views.failure_groups(limit))
+@operation(
+    "GET",
+    "/failures",
+    GroupPage,
+    query={
+        "q": SEARCH["q"],
+        "order": Value("string", "which groups first", default="newest", choices=tuple(GROUP_ORDERS)),
+        "limit": Value("integer", "groups", default=20, least=1, most=200),
+        "cursor": Value("string", "`next` of an earlier page"),
+    },
+)
+def failures(q: str, order: GroupOrder, limit: int, cursor: str | None) -> GroupPage:
+    """Failed tasks grouped by what went wrong. A search is held against each group's newest task, and where the page is
+    not complete it stopped for its limits, and `next` searches further."""
+    return engine().views.failure_page(cursor, limit, order=order, query=parse_query(q))
 
 
 @operation("GET", "/failures/<fingerprint>", TaskPage, query=PAGE)

@@ -83,7 +83,8 @@ class TaskClient(TaskSteering, FleetSteering):
     def submit_many(self, tasks: Iterable[Sequence[Any]]) -> list[str]:
         """Accept many tasks, each ``(name, args)`` or ``(name, args, kwargs)``; returns their ids in order.
 
-        An error leaves accepted what earlier batches of 200 held.
+        An error leaves accepted what earlier batches of 200 held. Raises as :meth:`submit` does; a SubmitUncertain carries
+        the ids of its batch.
         """
         return self._accept_many(tasks, TaskOptions())
 
@@ -159,7 +160,7 @@ class TaskClient(TaskSteering, FleetSteering):
         )
 
     def _enqueue(self, new: Sequence[NewTask]) -> tuple[int, list[str]]:
-        unanswered, accepted = False, ""
+        unanswered, accepted = False, list[str]()
 
         def once() -> tuple[int, list[str]]:
             nonlocal unanswered, accepted
@@ -169,7 +170,7 @@ class TaskClient(TaskSteering, FleetSteering):
                 unanswered = True
                 raise
             except NotOnDisk as error:
-                accepted = error.reply.items[0].decode()
+                accepted = [item.decode() for item in error.reply.items]
                 raise
             return reply.now, [item.decode() for item in reply.items]
 
@@ -177,11 +178,10 @@ class TaskClient(TaskSteering, FleetSteering):
             return self._store.patiently(once)
         except ResultStoreUnavailable as error:
             if accepted:
-                what = f"task {accepted} was accepted, and is lost if Redis crashes before it is on disk"
-                raise _uncertain(error, accepted, what) from error
+                raise _uncertain(error, accepted, "it accepted {}, and would lose that in a crash now") from error
             if unanswered:
-                what = f"it may or may not have accepted task {new[0].id}"
-                raise _uncertain(error, new[0].id, what) from error
+                ids = [task.id for task in new]
+                raise _uncertain(error, ids, "it may or may not have accepted {}") from error
             raise
 
     def _publish(
@@ -213,9 +213,12 @@ class TaskSubmitter:
         return self._client._accept_many(tasks, self._options)
 
 
-def _uncertain(error: ResultStoreUnavailable, task_id: str, what: str) -> SubmitUncertain:
-    rest = f": {what}; submit it again with the same key to be sure"
-    return SubmitUncertain(f"{error}{rest}", task_id, public=f"{error.public}{rest}")
+def _uncertain(error: ResultStoreUnavailable, ids: Sequence[str], what: str) -> SubmitUncertain:
+    others = len(ids) - 1
+    tasks = f"task {ids[0]} and {others} more" if others else f"task {ids[0]}"
+    advice = "look them up by the error's task_ids" if others else "submit it again with the same key"
+    rest = f": {what.format(tasks)}; {advice} to be sure"
+    return SubmitUncertain(f"{error}{rest}", *ids, public=f"{error.public}{rest}")
 
 
 def _checked(options: TaskOptions) -> TaskOptions:
