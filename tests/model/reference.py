@@ -245,7 +245,7 @@ class Model:
                 return self._busy(now, row, item)
             self._let_go(row.inc, item.id)
             return self._take(now, inc, row, item)
-        if row.expires is not None and row.expires <= now:
+        if row.expires is not None and row.expires <= now and not reasserts:
             self._end(now, item.id, "expired", TOMBSTONE_TTL)
             return "EXPIRED"
         if not reasserts:

@@ -71,6 +71,22 @@ def test_an_answer_of_a_redis_that_had_not_been_told_yet_is_not_used(
     assert ran_once(fleet, member, task_id)
 
 
+@EVENTS
+def test_a_run_that_is_told_again_after_its_expiry_has_begun_in_time(fleet: Fleet, event: str) -> None:
+    """By what is on Redis' disk it waits, if Redis knows of it at all."""
+    (member,) = fleet.members
+    member.do("beat")
+    task_id = fleet.client.options(expires=5).submit("work", "")
+    publish(fleet.client._publisher)
+    fleet.fsync()
+    for part in ("poll", "claim", "begin"):
+        member.do(part)
+    getattr(fleet, event)()
+    fleet.pass_time(6_000)
+    member.do("beat")
+    assert ran_once(fleet, member, task_id)
+
+
 def test_a_record_published_anew_is_not_claimed_before_redis_knows_that_it_ran(fleet: Fleet) -> None:
     """By what is on Redis' disk it waits in the outbox, and another worker's sweep is the first that Redis hears."""
     (member,) = fleet.members

@@ -160,7 +160,7 @@ class Claimer:
 
         def kept() -> None:
             self.rejected += 1
-            self._intake.settle([delivery])
+            self._lease.confirmed([delivery])
 
         def try_again(error: BaseException) -> None:
             logger.warning("%s; the rejected record is kept and tried again", error)

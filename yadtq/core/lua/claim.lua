@@ -71,7 +71,8 @@ local function answer(id, gen, token, record_time, envelope)
   end
   if status == 'processing' then return busy_with(id, row_gen, gen, r[3]) end
   if r[4] then end_without_result(id, r[9], status, 'cancelled', ARGV[4]); return 'CANCELLED' end
-  if r[5] and tonumber(r[5]) <= NOW then end_without_result(id, r[9], status, 'expired', ARGV[4]); return 'EXPIRED' end
+  -- What is told again began in time.
+  if r[5] and tonumber(r[5]) <= NOW and not reasserts then end_without_result(id, r[9], status, 'expired', ARGV[4]); return 'EXPIRED' end
   local alone = tonumber(r[6] or 0) >= 2
   if suspect and not reasserts then return 'WAIT' end
   if alone and holds + #taken > 0 and not reasserts then return 'ALONE' end
