@@ -24,7 +24,8 @@ def drawer(app: Flask) -> Draw:
     """Draws each task's row, exactly as the page does."""
 
     def draw(tasks: Iterable[TaskResult]) -> list[Row]:
-        with app.test_request_context():
+        # A context of its own: who asks may be inside of a request, whose `g` must not be taken for that of this one.
+        with app.app_context(), app.test_request_context():
             context: dict[str, object] = {}
             app.update_template_context(context)
             template = app.jinja_env.get_template("_row.html")

@@ -219,13 +219,18 @@ def test_a_revoked_session_loses_its_socket(stack: Stack) -> None:
 @pytest.fixture(scope="module")
 def tight(settings: dict[str, Any]) -> Iterator[Stack]:
     made = Stack(settings, app="tests.integration.web_tight:app", GUNICORN_CMD_ARGS="--workers 1")
+    made.client.submit("add", 0)
     yield made
     made.stop()
 
 
 def test_one_socket_too_many_is_told_to_ask_instead_and_pages_go_on(tight: Stack) -> None:
-    sockets = [connect(tight) for _ in range(LIMIT)]
+    """Also where each has been drawn the rows that it missed, which once gave its place to others."""
+    mark = tight.views.change_mark()
+    tight.client.submit("add", 1)
+    sockets = [connect(tight, since=mark.seq, epoch=mark.epoch) for _ in range(LIMIT)]
     for socket in sockets:
+        hear(socket, "rows")
         hear(socket, "tick")
 
     status, text = handshake(tight)
