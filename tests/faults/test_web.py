@@ -69,6 +69,7 @@ def test_15_the_web_is_shaken_while_a_hundred_pages_look_on(trial: WebTrial, for
     trial.hold("MB that a process grew by", max(grown(trial.memory, max(rss.values()))) / MB, 50)
     trial.hold_time("seconds that 95 % of the pages took at most", statistics.quantiles(crowd.probes, n=20)[-1], 0.3)
     eventually(lambda: crowd.live == lists + overviews, IN_THE_END)
+    eventually(lambda: sum(told["sockets"] for told in trial.inside().values()) == lists + overviews, IN_THE_END)
     trial.must_be_well()
     crowd.close()
     began = time.monotonic()

@@ -67,7 +67,7 @@ class Crowd:
         return [asyncio.run_coroutine_threadsafe(self._flood(), self._loop) for _ in range(count)]
 
     async def _flood(self) -> int:
-        async with self._http.ws_connect("/ws?view=tasks", compress=0) as line:
+        async with await self._let_in() as line:
             try:
                 while line.close_code is None:
                     for _ in range(20):
@@ -83,6 +83,16 @@ class Crowd:
                 if (await line.receive(timeout=60)).type is not aiohttp.WSMsgType.TEXT:
                     break
             return line.close_code or 1006
+
+    async def _let_in(self) -> aiohttp.ClientWebSocketResponse:
+        """A socket; the process that answers first may have no place left."""
+        while True:
+            try:
+                return await self._http.ws_connect("/ws?view=tasks", compress=0)
+            except aiohttp.WSServerHandshakeError as refusal:
+                if refusal.status != 503:
+                    raise
+                await asyncio.sleep(0.1)
 
     @property
     def live(self) -> int:
