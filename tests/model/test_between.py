@@ -22,6 +22,18 @@ def run_to_its_end(fleet: Fleet) -> tuple[Member, str]:
     return member, task_id
 
 
+def begin_what_waits_by_the_disk(fleet: Fleet, **options: float) -> tuple[Member, str]:
+    """A task that runs, and waits in the outbox by what is on Redis' disk."""
+    (member,) = fleet.members
+    member.do("beat")
+    task_id = fleet.client.options(**options).submit("work", "")
+    fleet.fsync()
+    publish(fleet.client._publisher)
+    for part in ("poll", "claim", "begin"):
+        member.do(part)
+    return member, task_id
+
+
 def ran_once(fleet: Fleet, member: Member, task_id: str) -> bool:
     for _ in range(8):
         fleet.pass_time(4_000)
@@ -73,14 +85,7 @@ def test_an_answer_of_a_redis_that_had_not_been_told_yet_is_not_used(
 
 @EVENTS
 def test_a_run_that_is_told_again_after_its_expiry_has_begun_in_time(fleet: Fleet, event: str) -> None:
-    """By what is on Redis' disk it waits, if Redis knows of it at all."""
-    (member,) = fleet.members
-    member.do("beat")
-    task_id = fleet.client.options(expires=5).submit("work", "")
-    publish(fleet.client._publisher)
-    fleet.fsync()
-    for part in ("poll", "claim", "begin"):
-        member.do(part)
+    member, task_id = begin_what_waits_by_the_disk(fleet, expires=5)
     getattr(fleet, event)()
     fleet.pass_time(6_000)
     member.do("beat")
@@ -88,13 +93,9 @@ def test_a_run_that_is_told_again_after_its_expiry_has_begun_in_time(fleet: Flee
 
 
 def test_a_record_published_anew_is_not_claimed_before_redis_knows_that_it_ran(fleet: Fleet) -> None:
-    """By what is on Redis' disk it waits in the outbox, and another worker's sweep is the first that Redis hears."""
-    (member,) = fleet.members
-    member.do("beat")
-    task_id = fleet.client.submit("work", "")
-    fleet.fsync()
-    publish(fleet.client._publisher)
-    for part in ("poll", "claim", "begin", "end", "finish"):
+    """Another worker's sweep is the first that Redis hears."""
+    member, task_id = begin_what_waits_by_the_disk(fleet)
+    for part in ("end", "finish"):
         member.do(part)
     fleet.redis_goes_back()
     fleet.pass_time(21_000)
