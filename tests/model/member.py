@@ -80,7 +80,7 @@ class Line(ResultStore):
         if fate == "unsent":
             raise ResultStoreUnavailable("Redis is away")
         era = f"era {self._fleet.restarts}"  # the real one tells when the data set began, which is moved in time
-        if move in ("beat", "claim"):
+        if move in ("beat", "claim", "release"):
             args = tuple(self._fleet.world.era if arg == era else arg for arg in args)
         reply = super().run(move, *args)
         self._fleet.promises.redis_answered(reply.now + self._fleet.world.passed)

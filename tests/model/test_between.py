@@ -126,3 +126,43 @@ def test_no_record_is_read_again_before_redis_knows_that_it_ran(
     getattr(fleet, event)()
     member.do("beat")
     assert ran_once(fleet, member, task_id)
+
+
+@EVENTS
+def test_a_run_granted_by_a_redis_that_is_gone_is_asked_for_again(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, event: str
+) -> None:
+    """The next Redis is told what runs before the claimer has noted that it does; then the record would be claimed anew."""
+    (member,) = fleet.members
+    member.do("beat")
+    task_id = fleet.client.submit("work", "")
+    publish(fleet.client._publisher)
+    member.do("poll")
+    fleet.fsync()
+    lease = member.worker._lease
+    ask = lease.ask
+
+    def ask_and_lose(call: Callable[[], Reply]) -> Reply:
+        monkeypatch.undo()
+        reply = ask(call)
+        getattr(fleet, event)()
+        member.worker._heartbeat.beat()  # another thread hears of it first
+        return reply
+
+    monkeypatch.setattr(lease, "ask", ask_and_lose)
+    member.do("claim")
+    member.do("begin")
+    assert ran_once(fleet, member, task_id)
+
+
+@EVENTS
+def test_a_worker_that_leaves_tells_a_redis_that_went_back_what_has_ended(fleet: Fleet, event: str) -> None:
+    """By the rows of the new one it still runs what it is about to leave behind."""
+    member, task_id = run_to_its_end(fleet)
+    member.do("finish")
+    heir = fleet.join()
+    getattr(fleet, event)()
+    member.worker._leave()
+    fleet.bury(member)
+    fleet.nobodys_partitions_are_given_out()
+    assert ran_once(fleet, heir, task_id)

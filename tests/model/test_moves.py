@@ -272,6 +272,13 @@ class Moves(RuleBasedStateMachine):
         item = ClaimItem(record.id, record.gen, f"{inc}:{next(self.numbers)}", record.time, b"")
         assert self.world.claim(inc, "worker", [item], era="another").items == []
 
+    @precondition(lambda self: self.incs)
+    @rule(who=PICK)
+    def leave_in_another_era(self, who: int) -> None:
+        """The same."""
+        inc = self.incs[who % len(self.incs)]
+        self.world.release(inc, [(run.record.id, run.token) for run in self.runs], leave=True, era="another")
+
     def _claim(self, inc: str, batch: list[Run], *, reasserts: bool = False) -> None:
         lost = [run for run, answer in zip(batch, self._ask(inc, batch, reasserts), strict=False) if answer == "LOST"]
         if not lost:

@@ -29,7 +29,7 @@ from yadtq.core.yadtq_finisher import Finisher
 from yadtq.core.yadtq_heartbeat import About, Heartbeat
 from yadtq.core.yadtq_intake import Intake
 from yadtq.core.yadtq_keeper import Keeper
-from yadtq.core.yadtq_lease import Lease
+from yadtq.core.yadtq_lease import Abandoned, Lease
 from yadtq.core.yadtq_outage import OutageLog
 from yadtq.core.yadtq_polling import Poller
 from yadtq.core.yadtq_pools import Pool, Slot, ThreadPool
@@ -328,9 +328,24 @@ class TaskWorker:
     def _leave(self) -> None:
         try:
             if self._lease.era is not None:
-                self._store.release(self._lease.inc, [], leave=True)
+                self._take_leave()
         except ResultStoreUnavailable as error:
             logger.warning("%s; the worker's page shows it as offline", error)
+        except Abandoned as error:
+            logger.warning("%s; the worker's page shows it as offline", error.__cause__)
+        self._leave_group()
+
+    def _take_leave(self) -> None:
+        """Off the list of workers; a Redis that has gone back meanwhile is told first what has ended here."""
+        while True:
+            reply = self._store.release(self._lease.inc, [], leave=True, era=self._lease.era or "")
+            if reply.era == self._lease.era:
+                return
+            self._recovery.new_era(reply.era)
+            self._finisher.stop()
+            self._finisher.loop()
+
+    def _leave_group(self) -> None:
         try:
             self._poller.leave()
         except BrokerUnavailable as error:

@@ -188,26 +188,37 @@ class Claimer:
         for delivery in batch:
             delivery.token = self._lease.new_token()
             self._lease.held[delivery.token] = delivery
-        reply = self._ask(inc, batch)
-        if reply.items == [b"FENCED"]:
+        answers = self._answers(inc, batch)
+        if answers == [b"FENCED"]:
             self._lease.forget(delivery.token for delivery in batch)
             self._fenced(inc)
-            return
-        lost = [delivery for delivery, answer in zip(batch, reply.items, strict=True) if answer == b"LOST"]
-        if lost:
-            self._lease.ask(lambda: self._store.rebuild([lost_row(self._broker, delivery) for delivery in lost]))
-            reply = self._ask(inc, batch)  # the same tokens: what already runs is answered RUN again
-        self._sort_out(batch, reply)
+        else:
+            self._sort_out(batch, answers)
+
+    def _answers(self, inc: str, batch: list[Delivery]) -> list[bytes]:
+        """One answer per record, or FENCED alone; a lost row is made anew. Raises Abandoned."""
+        while True:
+            reply = self._ask(inc, batch)
+            lost = [delivery for delivery, answer in zip(batch, reply.items, strict=False) if answer == b"LOST"]
+            if lost:
+                self._rebuild(lost)
+                reply = self._ask(inc, batch)  # the same tokens: what already runs is answered RUN again
+            runs = [delivery for delivery, answer in zip(batch, reply.items, strict=False) if answer.startswith(b"RUN")]
+            if self._lease.granted(runs, reply.era):
+                return reply.items
+
+    def _rebuild(self, lost: list[Delivery]) -> None:
+        self._lease.ask(lambda: self._store.rebuild([lost_row(self._broker, delivery) for delivery in lost]))
 
     def _ask(self, inc: str, batch: list[Delivery]) -> Reply:
         items = [claim_item(self._broker, delivery) for delivery in batch]
         return self._lease.ask(lambda: self._store.claim(inc, self._name, items, era=self._lease.era or ""))
 
-    def _sort_out(self, batch: list[Delivery], reply: Reply) -> None:
+    def _sort_out(self, batch: list[Delivery], answers: list[bytes]) -> None:
         """One branch per answer."""
         over: list[Delivery] = []
         runs: list[Delivery] = []
-        for delivery, answer in zip(batch, reply.items, strict=True):
+        for delivery, answer in zip(batch, answers, strict=True):
             if answer.startswith(b"RUN"):
                 self._note_run(delivery, answer)
                 runs.append(delivery)
@@ -233,7 +244,7 @@ class Claimer:
 
     def _note_run(self, delivery: Delivery, answer: bytes) -> None:
         _, attempt, fence, *alone = answer.split(b":")
-        delivery.attempt, delivery.fence, delivery.claimed_at = int(attempt), int(fence), time.monotonic()
+        delivery.attempt, delivery.fence = int(attempt), int(fence)
         if alone:
             self._alone, self._shut_at = delivery, self._shut_at or delivery.claimed_at
         else:

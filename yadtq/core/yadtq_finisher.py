@@ -17,7 +17,8 @@ from yadtq.core.yadtq_task import Outcome, OutcomeKind
 
 logger = logging.getLogger(__name__)
 
-MAX_BATCH = 250
+MAX_BATCH = 250  # runs written down at once, at most
+MAX_BATCH_BYTES = 4 * 1024 * 1024  # of their results; a call must pass a slow line before Redis' answer is given up
 
 
 class Finisher:
@@ -61,10 +62,12 @@ class Finisher:
 
     def _next_batch(self) -> tuple[list[Delivery], bool]:
         batch: list[Delivery] = []
+        size = 0
         delivery = self._queue.get()
         while delivery is not None:
             batch.append(delivery)
-            if len(batch) >= MAX_BATCH:
+            size += len(delivery.outcome.result) if delivery.outcome else 0
+            if len(batch) >= MAX_BATCH or size >= MAX_BATCH_BYTES:
                 return batch, True
             try:
                 delivery = self._queue.get_nowait()

@@ -117,6 +117,19 @@ class Lease:
         with self._lock:
             self._unsettled.append((time.monotonic(), deliveries))
 
+    def granted(self, runs: list[Delivery], era: str) -> bool:
+        """Redis has just given these runs, in that era: from now on they are told to any other.
+
+        False where it has gone back since: another one knows nothing of them, and is to be asked for them.
+        """
+        with self._lock:
+            if self._leaving or era != self.era:
+                return False
+            now = time.monotonic()
+            for delivery in runs:
+                delivery.claimed_at = now
+            return True
+
     def finished(self, deliveries: list[Delivery], era: str) -> bool:
         """Redis has just accepted these outcomes, in that era: they are not held any more, but remembered for a while.
 
@@ -141,8 +154,8 @@ class Lease:
     def take_recent(self) -> list[Delivery]:
         """The runs that Redis may have forgotten, by its last answer before it went away; they are to be finished again.
 
-        However long it was away: what it loses is what it was told just before. Until :meth:`enter`, no run is finished: it
-        would be neither among these nor among those held.
+        However long it was away: what it loses is what it was told just before. Until :meth:`enter`, no run is granted or
+        finished: it would be neither among these nor among those held.
         """
         since = self._answered_at - REMEMBER
         with self._lock:

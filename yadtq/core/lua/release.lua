@@ -1,7 +1,9 @@
 -- A stopping worker hands back what it will not finish; the last thing it does is leave the list of workers.
--- ARGV: incarnation, tombstone ttl s, 1 when it leaves now, then per task: id, token
+-- ARGV: incarnation, tombstone ttl s, 1 when it leaves now, the era that has been told what ended there ('' for any),
+--       then per task: id, token
 local inc = ARGV[1]
-for i = 4, #ARGV, 2 do
+if ARGV[4] ~= '' and ARGV[4] ~= ERA then return {ERA, NOW} end -- by these rows it may still hold what has ended
+for i = 5, #ARGV, 2 do
   local row = read_running(ARGV[i])
   if row.status == 'processing' and row.token == ARGV[i + 1] then give_back(ARGV[i], row, ARGV[2]) end
 end

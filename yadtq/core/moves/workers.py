@@ -85,6 +85,9 @@ class WorkerMoves(Moves):
         """The record at these coordinates is not run: end the task if it is its own; REJECTED, OTHER or UNPUBLISHED."""
         return self.run("reject", self._failed_ttl, task_id, queue, partition, offset, "", why)
 
-    def release(self, inc: str, held: Iterable[tuple[str, str]], *, leave: bool) -> Reply:
-        """Hand back (id, token)s; with ``leave`` the incarnation is taken off the list of workers."""
-        return self.run("release", inc, self._tombstone_ttl, int(leave), *flat(held))
+    def release(self, inc: str, held: Iterable[tuple[str, str]], *, leave: bool, era: str = "") -> Reply:
+        """Hand back (id, token)s; with ``leave`` the incarnation is taken off the list of workers.
+
+        Nothing is done where ``era``, if given, is not that of Redis.
+        """
+        return self.run("release", inc, self._tombstone_ttl, int(leave), era, *flat(held))
