@@ -108,7 +108,7 @@ GUARDS = {
             "A claim of a task that has ended is answered DONE.",
             "a_record_comes_again_after_its_task_has_ended",
             "two_outcomes",
-            (Patch("claim.lua", "if TERMINAL[status] or row_gen > gen", "if row_gen > gen"),),
+            (Patch("claim.lua", "elseif TERMINAL[status] or row_gen > gen then", "elseif row_gen > gen then"),),
         ),
         Guard(
             "running-not-expired",
@@ -288,7 +288,7 @@ GUARDS = {
             "A retry by a person clears the cancel flag and the expiry.",
             "a_person_retries_a_cancelled_and_an_expired_task",
             "wrong",
-            (Patch("retry.lua", "'cancel', 'expires', 'reason'", "'reason'"),),
+            (Patch("common.lua", "'cancel', 'expires', 'reason'", "'reason'"),),
         ),
     )
 }
@@ -308,6 +308,22 @@ BY_MODEL = {
         "A claim is answered nothing while its worker has not yet told this Redis what ran.",
         "Without it a task may have two outcomes where it is published anew, received and claimed in the moment before;"
         " no scene hits that moment each time, but [test_between.py](../tests/model/test_between.py) does.",
+    ),
+    "claim-noted": (
+        "What a claim grants is noted, or asked again, before a new Redis is told what runs.",
+        "Without it a task runs twice where Redis goes between its answer and the note; no scene hits that moment, but [test_between.py](../tests/model/test_between.py) does.",
+    ),
+    "leave-in-this-era": (
+        "A worker leaves only a Redis that has been told what ended there.",
+        "Without it a task runs twice where Redis goes back just before a worker stops; [test_between.py](../tests/model/test_between.py) has that moment.",
+    ),
+    "forgotten-retry": (
+        "A record that is newer than its task's failed row is taken up.",
+        "Without it a person's retry in the second that a crash loses is undone; [test_between.py](../tests/model/test_between.py) has it.",
+    ),
+    "told-before-expiry": (
+        "Nothing expires until the workers have told a Redis that went back what they run.",
+        "Without it the outcome of a run that began in time is dropped; [test_between.py](../tests/model/test_between.py) has it.",
     ),
 }
 

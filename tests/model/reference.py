@@ -104,6 +104,11 @@ class Model:
         start = min(now, newest) - GAP_MARGIN
         self.gaps[start] = max(self.gaps.get(start, 0), now + GAP_MARGIN, newest + GAP_MARGIN)
 
+    def _all_told_at(self) -> int:
+        """When workers will have told a Redis that came back with older tasks what they run; 0 where it came without any."""
+        till, start = max((till, start) for start, till in self.gaps.items())
+        return 0 if start <= -GAP_MARGIN else till - GAP_MARGIN + STEADY_FOR
+
     # -- clients ---------------------------------------------------------------------------------------------
 
     def enqueue(self, now: int, tasks: Sequence[NewTask]) -> list[str]:
@@ -165,9 +170,7 @@ class Model:
         row.envelope = envelope or row.envelope
         if row.envelope is None:
             return "NOENVELOPE"
-        row.attempt = row.lost = row.handbacks = 0
-        row.cancel = row.expires = row.reason = row.gone_at = row.fp = None
-        row.retried = now
+        self._start_over(now, row)
         self._note(row)
         self._queue_again(now, task_id, row.gen + 1)
         return "queued"
@@ -233,9 +236,9 @@ class Model:
     def _claim(self, now: int, inc: str, worker: Worker, item: ClaimItem, reasserts: bool) -> str:
         row = self.rows.get(item.id)
         if row is None:
-            young = now - item.record_time < min(RESULT_TTL, FAILED_TTL)
-            in_a_gap = any(start <= item.record_time <= end for start, end in self.gaps.items())
-            return "LOST" if young or in_a_gap else "DONE"
+            return "LOST" if self._row_was_lost(now, item.record_time) else "DONE"
+        if row.status == "failed" and row.gen < item.gen and not row.deleted:
+            return self._take_up_retry(now, inc, worker, item, reasserts)
         if row.ended or row.gen > item.gen:
             return "DONE"
         if row.status == "processing":
@@ -246,6 +249,8 @@ class Model:
             self._let_go(row.inc, item.id)
             return self._take(now, inc, row, item)
         if row.expires is not None and row.expires <= now and not reasserts:
+            if now < self._all_told_at():
+                return "BUSY"
             self._end(now, item.id, "expired", TOMBSTONE_TTL)
             return "EXPIRED"
         if not reasserts:
@@ -256,6 +261,23 @@ class Model:
         if row.lost >= 2:
             worker.suspect = item.id
         return self._take(now, inc, row, item)
+
+    def _row_was_lost(self, now: int, record_time: int) -> bool:
+        in_a_gap = any(start <= record_time <= end for start, end in self.gaps.items())
+        return in_a_gap or now - record_time < min(RESULT_TTL, FAILED_TTL)
+
+    def _take_up_retry(self, now: int, inc: str, worker: Worker, item: ClaimItem, reasserts: bool) -> str:
+        """Redis has forgotten that a person retried it."""
+        row = self.rows[item.id]
+        if worker.suspect and not reasserts:
+            return "WAIT"
+        self._start_over(now, row)
+        return self._take(now, inc, row, item)
+
+    def _start_over(self, now: int, row: Row) -> None:
+        row.attempt = row.lost = row.handbacks = 0
+        row.cancel = row.expires = row.reason = row.gone_at = row.fp = None
+        row.retried = now
 
     def _take(self, now: int, inc: str, row: Row, item: ClaimItem) -> str:
         row.status, row.token, row.started, row.gen = "processing", item.token, now, item.gen
@@ -403,7 +425,9 @@ class Model:
         for task_id in come:
             row = self.rows[task_id]
             del self.due_at[task_id]
-            if row.expires is not None and row.expires <= now:
+            if row.expires is not None and row.expires <= now < self._all_told_at():
+                self.due_at[task_id] = self._all_told_at()
+            elif row.expires is not None and row.expires <= now:
                 self._end(now, task_id, "expired", TOMBSTONE_TTL)
             elif row.status != "queued":
                 self._queue_again(now, task_id, row.gen)

@@ -34,6 +34,22 @@ def begin_what_waits_by_the_disk(fleet: Fleet, **options: float) -> tuple[Member
     return member, task_id
 
 
+def retry_what_failed(fleet: Fleet, far: str) -> tuple[Member, str]:
+    """A failed task that a person retries within the second that is lost; ``far``: how far the new run comes in it."""
+    member, task_id = fleet.begin_one()
+    member.how = "final"
+    for part in ("end", "finish"):
+        member.do(part)
+    fleet.fsync()
+    fleet.promises.retried = {task_id}
+    assert fleet.client.retry(task_id)
+    parts = ("keep", "publish", "poll", "claim", "begin", "end", "finish")
+    for part in parts[: {"published": 2, "running": 5, "ended": 7}[far]]:
+        member.do(part)
+    fleet.promises.retried = set()
+    return member, task_id
+
+
 def ran_once(fleet: Fleet, member: Member, task_id: str) -> bool:
     for _ in range(8):
         fleet.pass_time(4_000)
@@ -166,3 +182,45 @@ def test_a_worker_that_leaves_tells_a_redis_that_went_back_what_has_ended(fleet:
     fleet.bury(member)
     fleet.nobodys_partitions_are_given_out()
     assert ran_once(fleet, heir, task_id)
+
+
+@pytest.mark.parametrize("first", ["beat", "poll", "keep", "claim"])
+@pytest.mark.parametrize("far", ["published", "running", "ended"])
+def test_a_retry_by_a_person_that_redis_has_forgotten_goes_on(fleet: Fleet, far: str, first: str) -> None:
+    member, task_id = retry_what_failed(fleet, far)
+    fleet.redis_goes_back()
+    assert fleet.world.picture().rows[task_id]["status"] == "failed"
+    member.do(first)
+    for _ in range(8):
+        fleet.pass_time(4_000)
+        member.round()
+    row = fleet.world.picture().rows[task_id]
+    assert (row["status"], row["attempt"]) == ("success", "1")
+    assert not {"reason", "error", "fp"} & set(row)
+    assert len(fleet.promises._started) == 2, "the new run began twice"
+
+
+@EVENTS
+def test_nothing_expires_before_the_workers_could_tell_that_it_began(fleet: Fleet, event: str) -> None:
+    """Another worker's keeper is the first that the new Redis hears, and it sees a task that waits and is too late."""
+    member, task_id = begin_what_waits_by_the_disk(fleet, expires=5)
+    other = fleet.join()
+    getattr(fleet, event)()
+    fleet.pass_time(6_000)
+    for part in ("keep", "publish", "beat", "keep"):
+        other.do(part)
+    assert ran_once(fleet, member, task_id)
+
+
+def test_what_did_not_begin_in_time_expires_once_all_workers_have_told(fleet: Fleet) -> None:
+    (member,) = fleet.members
+    task_id = fleet.client.options(expires=5).submit("work", "")
+    fleet.fsync()
+    member.do("poll")  # nothing is published
+    fleet.redis_goes_back()
+    fleet.pass_time(6_000)
+    member.do("keep")
+    assert fleet.world.picture().rows[task_id]["status"] == "queued"
+    fleet.pass_time(16_000)
+    member.do("keep")
+    assert fleet.world.picture().rows[task_id]["status"] == "expired"

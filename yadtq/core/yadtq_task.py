@@ -59,7 +59,7 @@ LEGAL_MOVES: dict[TaskStatus, frozenset[TaskStatus]] = {
     _S.PROCESSING: frozenset({_S.SUCCESS, _S.FAILED, _S.RETRYING, _S.QUEUED, _S.CANCELLED}),
     _S.RETRYING: frozenset({_S.QUEUED, _S.PROCESSING, _S.CANCELLED, _S.EXPIRED}),
     _S.SUCCESS: frozenset(),
-    _S.FAILED: frozenset({_S.QUEUED}),
+    _S.FAILED: frozenset({_S.QUEUED, _S.PROCESSING}),
     _S.CANCELLED: frozenset({_S.QUEUED}),
     _S.EXPIRED: frozenset({_S.QUEUED}),
 }

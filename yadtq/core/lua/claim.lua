@@ -2,6 +2,7 @@
 -- a run told again (Redis went back) says nothing of that run: the one it names ended before this one was published.
 -- ARGV: incarnation, worker name, 1 when it re-asserts what it already runs, tombstone ttl s, ms that a row lives at least after
 --       its record was made, the era that has been told what the worker ran ('' where it has not run anything, or tells it now),
+--       ms in which all workers tell a Redis that went back what they run,
 --       then per record: id, gen, token, record time ms, envelope ('' unless over the inline limit)
 -- Reply: per record `RUN:<attempt>:<fence>` (`:ALONE` follows where it has the worker for itself), DONE, CANCELLED, EXPIRED;
 --        LOST (no row: rebuild, then ask again);
@@ -32,6 +33,7 @@ end
 local function take(id, gen, token, envelope, r)
   local key, status = row_key(id), r[1]
   local attempt, fence = int(tonumber(r[7] or 0) + 1), int(math.max(tonumber(r[8] or 0) + 1, US))
+  if status == 'failed' then start_over(id) end
   redis.call('HSET', key, 'status', 'processing', 'token', token, 'worker', worker, 'started', NOWS,
     'attempt', attempt, 'fence', fence, 'seq', seq())
   if tonumber(r[2]) ~= gen then redis.call('HSET', key, 'gen', gen) end -- Redis went back: the record knows better
@@ -60,10 +62,14 @@ end
 
 local function answer(id, gen, token, record_time, envelope)
   local key = row_key(id)
-  local r = redis.call('HMGET', key, 'status', 'gen', 'token', 'cancel', 'expires', 'lost', 'attempt', 'fence', 'queue')
+  local r = redis.call('HMGET', key, 'status', 'gen', 'token', 'cancel', 'expires', 'lost', 'attempt', 'fence', 'queue', 'deleted')
   local status, row_gen = r[1], tonumber(r[2])
   if not status then return row_was_lost(record_time) and 'LOST' or 'DONE' end
-  if TERMINAL[status] or row_gen > gen then return 'DONE' end
+  if status == 'failed' and row_gen < gen and not r[10] then -- Redis went back: only a person's retry can have published it
+    r[4], r[5], r[6], r[7] = nil, nil, nil, nil -- as start_over will leave it
+  elseif TERMINAL[status] or row_gen > gen then
+    return 'DONE'
+  end
   if r[3] == token and status == 'processing' then return 'RUN:' .. r[7] .. ':' .. r[8] end
   if status == 'processing' and reasserts and row_gen < gen then
     redis.call('SREM', P .. 'run:' .. inc_of(r[3]), id)
@@ -71,8 +77,11 @@ local function answer(id, gen, token, record_time, envelope)
   end
   if status == 'processing' then return busy_with(id, row_gen, gen, r[3]) end
   if r[4] then end_without_result(id, r[9], status, 'cancelled', ARGV[4]); return 'CANCELLED' end
-  -- What is told again began in time.
-  if r[5] and tonumber(r[5]) <= NOW and not reasserts then end_without_result(id, r[9], status, 'expired', ARGV[4]); return 'EXPIRED' end
+  if r[5] and tonumber(r[5]) <= NOW and not reasserts then -- what is told again began in time
+    if NOW < all_told_at(ARGV[7]) then return 'BUSY' end -- and it may yet be
+    end_without_result(id, r[9], status, 'expired', ARGV[4])
+    return 'EXPIRED'
+  end
   local alone = tonumber(r[6] or 0) >= 2
   if suspect and not reasserts then return 'WAIT' end
   if alone and holds + #taken > 0 and not reasserts then return 'ALONE' end
@@ -84,7 +93,7 @@ local function answer(id, gen, token, record_time, envelope)
   return take(id, gen, token, envelope, r)
 end
 
-for i = 7, #ARGV, 5 do
+for i = 8, #ARGV, 5 do
   local code = answer(ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2], tonumber(ARGV[i + 3]), ARGV[i + 4])
   out[#out + 1] = suspect == ARGV[i] and string.sub(code, 1, 3) == 'RUN' and code .. ':ALONE' or code
 end

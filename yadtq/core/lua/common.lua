@@ -22,10 +22,11 @@ local ERA = epoch .. '/' .. run_id
 -- This data was last written by another Redis, or by an earlier run of this one, or it is new. What was submitted after the
 -- newest task that it knows, and before now, may be lost. A minute on either side is for clocks that disagree and for an
 -- old primary that went on for a while. Beyond a hundred such gaps the two oldest become one.
+local MARGIN = 60000
 local function note_gap()
   local newest = redis.call('ZRANGE', P .. 'index:all', -1, -1, 'WITHSCORES')[2]
   newest = math.floor((newest or 0) / 1000)
-  redis.call('ZADD', P .. 'gaps', 'GT', int(math.max(NOW, newest) + 60000), int(math.min(NOW, newest) - 60000))
+  redis.call('ZADD', P .. 'gaps', 'GT', int(math.max(NOW, newest) + MARGIN), int(math.min(NOW, newest) - MARGIN))
   if redis.call('ZCARD', P .. 'gaps') > 100 then
     local a, _, b, till = unpack(redis.call('ZRANGE', P .. 'gaps', 0, 1, 'WITHSCORES'))
     redis.call('ZREM', P .. 'gaps', a, b)
@@ -35,6 +36,14 @@ local function note_gap()
 end
 
 if server ~= run_id then note_gap() end
+
+-- When (ms) the workers will have told a Redis that came back with older tasks what they run: they have `span` ms from its
+-- first answer. 0 where it came without any.
+local function all_told_at(span)
+  local from, till = unpack(redis.call('ZRANGE', P .. 'gaps', -1, -1, 'WITHSCORES'))
+  if not from or tonumber(from) <= -MARGIN then return 0 end
+  return tonumber(till) - MARGIN + span
+end
 
 local function row_key(id) return P .. 't:' .. id end
 
@@ -239,6 +248,17 @@ local function republish(id, queue, from, gen, ...)
   redis.call('HDEL', row_key(id), 'part', 'offset', 'token', 'due')
   add_pair(sends, NOWS, id)
   note_move(id, queue, from, 'queued')
+end
+
+-- A failed, cancelled or expired task begins anew, from its first attempt and without an end to its row.
+local function start_over(id)
+  leave_group(id)
+  redis.call('PERSIST', row_key(id))
+  redis.call('PERSIST', P .. 'envelope:' .. id)
+  redis.call('PERSIST', P .. 'history:' .. id)
+  redis.call('PERSIST', P .. 'report:' .. id)
+  redis.call('HDEL', row_key(id), 'cancel', 'expires', 'reason', 'error', 'handbacks')
+  redis.call('HSET', row_key(id), 'attempt', 0, 'lost', 0, 'retried', NOWS)
 end
 
 local function add_history(id, entry)

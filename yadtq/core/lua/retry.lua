@@ -14,14 +14,9 @@ local function retry(id, given)
   if redis.call('EXISTS', envelope) == 0 then
     return table.concat({'NOENVELOPE', r[2], r[3], r[4] or '', r[5] or ''}, ' ')
   end
-  leave_group(id)
   note_action(id, 'retry', who)
-  redis.call('PERSIST', row_key(id))
-  redis.call('PERSIST', envelope)
-  redis.call('PERSIST', P .. 'history:' .. id)
-  redis.call('PERSIST', P .. 'report:' .. id)
-  redis.call('HDEL', row_key(id), 'cancel', 'expires', 'reason', 'error', 'handbacks')
-  republish(id, r[2], status, tonumber(r[3]) + 1, 'attempt', 0, 'lost', 0, 'retried', NOWS)
+  start_over(id)
+  republish(id, r[2], status, tonumber(r[3]) + 1)
   return 'queued'
 end
 

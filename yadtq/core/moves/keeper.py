@@ -20,7 +20,8 @@ class KeeperMoves(Moves):
 
     def due(self, limit: int) -> int:
         """Move up to ``limit`` tasks whose time has come; returns how many there were."""
-        return int(self.run("due", limit, self._tombstone_ttl, self._failed_ttl).items[0])
+        reply = self.run("due", limit, self._tombstone_ttl, self._failed_ttl, self._steady_for)
+        return int(reply.items[0])
 
     def sweep(self, limit: int) -> Reply:
         """Outbox entries to publish again; items are id, gen, queue, hand-backs, envelope, flat."""

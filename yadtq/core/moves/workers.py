@@ -28,7 +28,8 @@ class WorkerMoves(Moves):
         self, inc: str, worker: str, items: Sequence[ClaimItem], *, era: str = "", reasserts: bool = False
     ) -> Reply:
         """An answer per record; none where ``era``, if given, is not that of Redis."""
-        args = [inc, worker, int(reasserts), self._tombstone_ttl, seconds_to_ms(self._shortest_ttl), era]
+        row_lives, told_in = seconds_to_ms(self._shortest_ttl), self._steady_for
+        args = [inc, worker, int(reasserts), self._tombstone_ttl, row_lives, era, told_in]
         for item in items:
             args += (item.id, item.gen, item.token, item.record_time, item.envelope)
         return self.run("claim", *args)
