@@ -249,10 +249,7 @@ class Model:
             self._let_go(row.inc, item.id)
             return self._take(now, inc, row, item)
         if row.expires is not None and row.expires <= now and not reasserts:
-            if now < self._all_told_at():
-                return "BUSY"
-            self._end(now, item.id, "expired", TOMBSTONE_TTL)
-            return "EXPIRED"
+            return self._expire_claimed(now, item.id)
         if not reasserts:
             if worker.suspect:
                 return "WAIT"
@@ -261,6 +258,12 @@ class Model:
         if row.lost >= 2:
             worker.suspect = item.id
         return self._take(now, inc, row, item)
+
+    def _expire_claimed(self, now: int, task_id: str) -> str:
+        if now < self._all_told_at():
+            return "BUSY"
+        self._end(now, task_id, "expired", TOMBSTONE_TTL)
+        return "EXPIRED"
 
     def _row_was_lost(self, now: int, record_time: int) -> bool:
         in_a_gap = any(start <= record_time <= end for start, end in self.gaps.items())
