@@ -280,7 +280,7 @@ class Model:
     def _start_over(self, now: int, row: Row) -> None:
         row.attempt = row.lost = row.handbacks = 0
         row.cancel = row.expires = row.reason = row.gone_at = row.fp = None
-        row.retried = now
+        row.retried = row.changed = now
 
     def _take(self, now: int, inc: str, row: Row, item: ClaimItem) -> str:
         row.status, row.token, row.started, row.gen = "processing", item.token, now, item.gen

@@ -258,7 +258,7 @@ local function start_over(id)
   redis.call('PERSIST', P .. 'history:' .. id)
   redis.call('PERSIST', P .. 'report:' .. id)
   redis.call('HDEL', row_key(id), 'cancel', 'expires', 'reason', 'error', 'handbacks')
-  redis.call('HSET', row_key(id), 'attempt', 0, 'lost', 0, 'retried', NOWS)
+  redis.call('HSET', row_key(id), 'attempt', 0, 'lost', 0, 'retried', NOWS, 'changed', NOWS)
 end
 
 local function add_history(id, entry)
