@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -85,7 +86,7 @@ def render(records: Sequence[Record], command: str) -> str:
     lines = [
         "# Soak report",
         "",
-        f"Made by `{command}` on {days}, {os.cpu_count()} cores, Python {platform.python_version()}. "
+        f"Made by `{command}` of commit {_commit()} on {days}, {os.cpu_count()} cores, Python {platform.python_version()}. "
         "Every line of the oracle must be 0: tasks lost, runs of tasks never submitted, ids with two different accepted "
         "outcomes, wrong results, fences out of order, offsets committed too early, tasks left running, tracebacks. "
         "Re-executions are runs beyond the first of an attempt: the price of a worker's death. Excused are tasks that only "
@@ -115,6 +116,12 @@ def render(records: Sequence[Record], command: str) -> str:
     lines += ["", "## Tasks ended over time", "", "Faults are marked in orange.", ""]
     lines += [f"![{record.title}]({_picture(record)})\n" for record in records if record.ended_at]
     return "\n".join(lines)
+
+
+def _commit() -> str:
+    """Of the tests that ran, which is that of the working folder."""
+    asked = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
+    return asked.stdout.strip()
 
 
 def _picture(record: Record) -> str:
