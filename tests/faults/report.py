@@ -48,6 +48,12 @@ class Record:
         """The test's name as words."""
         return self.test.removeprefix("test_").replace("_", " ")
 
+    @property
+    def good(self) -> bool:
+        """Whether it came to its end, the oracle found nothing, and no figure is too high."""
+        clean = not any(self.summary.get(name) for name in Verdict.LINES)
+        return self.passed and clean and all(figure.value <= figure.at_most for figure in self.figures)
+
     @classmethod
     def read(cls, path: Path) -> Record:
         found = json.loads(path.read_text())
@@ -105,7 +111,7 @@ def render(records: Sequence[Record], command: str) -> str:
             *counts,
             record.submit_errors,
             len(record.faults),
-            "yes" if record.passed else "**no**",
+            "yes" if record.good else "**no**",
         ]
         lines.append(f"| {' | '.join(map(str, shown))} |")
     lines += ["", "## Figures", "", "| test | seed | what | measured | at most |", "|---|---:|---|---:|---:|"]
