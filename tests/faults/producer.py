@@ -12,6 +12,8 @@ from yadtq import ResultStoreUnavailable, SubmitUncertain, TaskClient
 
 SHORT, LONG = 0.005, 0.2  # seconds of work
 
+Call = tuple[str, tuple[Any, ...]]  # a task's name and arguments
+
 
 @dataclass(frozen=True)
 class Promise:
@@ -69,19 +71,26 @@ class Producer:
         return task_id
 
     def mix(self, count: int, pace: float) -> None:
-        """Submit: 90 % short tasks, 9 % long ones, 1 % that fail once and then succeed."""
+        """Submit one by one: 90 % short tasks, 9 % long ones, 1 % that fail once and then succeed."""
         begun_at = time.monotonic()
         for number in range(count):
-            kind = self._random.random()
-            if kind < 0.01:
-                self.submit("flaky", number)
-            else:
-                self.submit("square", number, SHORT if kind < 0.91 else LONG)
+            name, args = self._of_mix(number)
+            self.submit(name, *args)
             time.sleep(max(0.0, begun_at + (number + 1) / pace - time.monotonic()))
+
+    def mix_at_once(self, count: int) -> None:
+        """The same in one call: what is measured then is the way to the workers, not the pace of this process."""
+        self._at_once([self._of_mix(number) for number in range(count)])
 
     def many(self, count: int, seconds: float) -> None:
         """Submit so many tasks of this length at once."""
-        tasks = [("square", (number, seconds)) for number in range(count)]
+        self._at_once([("square", (number, seconds)) for number in range(count)])
+
+    def _of_mix(self, number: int) -> Call:
+        kind = self._random.random()
+        return ("flaky", (number,)) if kind < 0.01 else ("square", (number, SHORT if kind < 0.91 else LONG))
+
+    def _at_once(self, tasks: list[Call]) -> None:
         for task_id, (name, args) in zip(self._client.submit_many(tasks), tasks, strict=True):
             self.ledger.promises[task_id] = Promise(name, args)
 

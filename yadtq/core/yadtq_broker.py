@@ -29,6 +29,7 @@ REASON_HEADER = "yadtq-reason"  # beside a record in the dead topic: why it is t
 MAX_TOPIC = 249  # characters, Kafka's bound
 DELIVERY_TIMEOUT = 15.0  # seconds a send is tried; the outbox's check comes after that
 METADATA_AGE_MS = 30_000  # after which partitions that somebody added are known
+REBALANCE_MS = 20_000  # that Kafka lets a rebalance last; a poll thread that runs nothing is never away for so long
 
 
 class Record(NamedTuple):
@@ -231,7 +232,7 @@ class Broker(Connection):
                 partition_assignment_strategy=[CooperativeStickyAssignor],
                 session_timeout_ms=10_000,
                 heartbeat_interval_ms=3000,
-                max_poll_interval_ms=60_000,
+                max_poll_interval_ms=REBALANCE_MS,
                 metadata_max_age_ms=METADATA_AGE_MS,
                 retry_backoff_ms=100,
                 fetch_max_wait_ms=100,

@@ -14,7 +14,7 @@ from yadtq.core.yadtq_codec import HEADER
 
 logger = logging.getLogger(__name__)
 
-STUCK_AFTER = 90.0  # seconds of one rebalance; Kafka itself ends one after the 60 s of max_poll_interval_ms
+STUCK_AFTER = 90.0  # seconds of one rebalance; Kafka itself ends one after the 20 s of max_poll_interval_ms
 REFUSALS_APART = 10.0  # seconds between two refused commits after which they are not of one rebalance
 
 
