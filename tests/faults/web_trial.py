@@ -104,7 +104,7 @@ class WebTrial:
             try:
                 half = len(some) // 2
                 self.world.cancel_many(some[:half], self.world.time_ms())
-                self.world.retry_many((task_id, b"") for task_id in some[half:])
+                self.world.retry_many([(task_id, b"") for task_id in some[half:]], self.world.time_ms())
                 submit_whole(self.world, *new)
             except ResultStoreUnavailable:
                 return False

@@ -107,7 +107,7 @@ def test_failures_are_grouped_by_what_went_wrong(world: World, views: Views) -> 
     assert [item.id for item in views.failed_of(other.fingerprint, limit=3).items] == ["t3", "t2", "t1"]
     assert views.result("t0").fingerprint == other.fingerprint
     assert json.dumps([asdict(group) for group in views.failure_groups()])
-    world.retry("t5")
+    world.retry("t5", world.time_ms())
     world.delete_many(["t4", "t0"])
     (left,) = views.failure_groups()
     assert (left.fingerprint, left.count) == (other.fingerprint, 3)
@@ -233,8 +233,8 @@ def test_the_worst_failures_are_those_of_the_last_hour_by_number(world: World, v
     end(world, *ids[3:5], error="OSError: some")
     end(world, ids[5], error="KeyError: one")
     [many, some] = views.worst_failures(2)
-    world.retry("t0", by="ann")
-    world.retry("t1", by="ann")
+    world.retry("t0", world.time_ms(), by="ann")
+    world.retry("t1", world.time_ms(), by="ann")
     after = views.worst_failures(1)
     world.pass_time(3_601_000)
     end(world, *ids[6:], error="KeyError: one")
@@ -285,6 +285,6 @@ def test_the_audit_log_is_paged_and_bounded(world: World, views: Views, monkeypa
 def test_a_task_tells_who_did_what_to_it(world: World, views: Views) -> None:
     submit(world, "a")
     world.cancel("a", world.time_ms(), by="ann")
-    world.retry("a", by="bob")
+    world.retry("a", world.time_ms(), by="bob")
     lines = [json.loads(line) for line in world.plain.lrange(world.key("history:", "a"), 0, -1)]
     assert [(line["action"], line["by"]) for line in lines] == [("cancel", "ann"), ("retry", "bob")]

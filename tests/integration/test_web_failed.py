@@ -195,7 +195,7 @@ def test_groups_are_sorted_by_their_newest_failure_or_their_size(three_groups: W
 
 
 def test_a_group_is_ranked_anew_when_its_tasks_go(three_groups: World, operator: FlaskClient) -> None:
-    three_groups.retry("d")
+    three_groups.retry("d", three_groups.time_ms())
     three_groups.delete_many(["e"])
     assert [count for _, count in groups(operator.get("/failed?order=most").text)] == [2, 1, 1]
 

@@ -221,7 +221,7 @@ def test_failures_alike_are_named_until_they_are_mended(web: Web, world: World) 
     asked, looked_at = operator.get(unescape(replay)).text, operator.get(unescape(look)).text
     viewer = web.signed_in("viewer").get("/").text
     for task_id in many:
-        world.retry(task_id, by="ann")
+        world.retry(task_id, world.time_ms(), by="ann")
     mended = operator.get("/").text
 
     assert (

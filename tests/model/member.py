@@ -100,6 +100,9 @@ class Line(ResultStore):
     def cancel_many(self, ids: Iterable[str], asked_at: int, by: str = "") -> list[str]:
         return super().cancel_many(ids, asked_at - self._fleet.world.passed, by)
 
+    def retry_many(self, tasks: Iterable[tuple[str, bytes]], asked_at: int, by: str = "") -> list[list[str]]:
+        return super().retry_many(tasks, asked_at - self._fleet.world.passed, by)
+
     def claim(
         self, inc: str, worker: str, items: Sequence[ClaimItem], *, era: str = "", reasserts: bool = False
     ) -> Reply:

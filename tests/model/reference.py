@@ -237,7 +237,7 @@ class Model:
         row = self.rows.get(item.id)
         if row is None:
             return "LOST" if self._row_was_lost(now, item.record_time) else "DONE"
-        if row.status == "failed" and row.gen < item.gen and not row.deleted:
+        if row.status == "failed" and row.gen < item.gen and not row.deleted and item.record_time >= row.changed:
             return self._take_up_retry(now, inc, worker, item, reasserts)
         if row.ended or row.gen > item.gen:
             return "DONE"

@@ -224,3 +224,28 @@ def test_what_did_not_begin_in_time_expires_once_all_workers_have_told(fleet: Fl
     fleet.pass_time(16_000)
     member.do("keep")
     assert fleet.world.picture().rows[task_id]["status"] == "expired"
+
+
+@pytest.mark.parametrize("event", ["redis_goes_back", "redis_is_emptied"])
+def test_a_failure_is_not_undone_by_a_record_made_before_it(fleet: Fleet, event: str) -> None:
+    """A silent worker's task was published again; then Redis forgot that, and the earlier run ended as failed."""
+    member, task_id = fleet.begin_one()
+    heir = fleet.join()
+    for _ in range(5):
+        fleet.pass_time(8_000)
+        heir.do("beat")
+    fleet.fsync()
+    for part in ("keep", "keep", "publish"):
+        heir.do(part)
+    assert fleet.log.unread(task_id, gen=2)
+    getattr(fleet, event)()
+    for part in ("beat", "poll", "claim", "begin"):
+        member.do(part)
+    member.how = "final"
+    for part in ("end", "finish"):
+        member.do(part)
+    for _ in range(8):
+        fleet.pass_time(4_000)
+        member.round()
+    assert fleet.world.picture().rows[task_id]["status"] == "failed"
+    assert not fleet.log.unread(task_id, gen=2)

@@ -181,14 +181,14 @@ class Moves(RuleBasedStateMachine):
         chosen = failed or ended or sorted(self.model.rows)
         task_id = chosen[pick % len(chosen)]
         self.retried = {task_id}
-        found = self.world.retry(task_id)
+        found = self.world.retry(task_id, self.world.time_ms())
         assert found[0] == self.model.retry(self.now, task_id, "")
         if found[0] == "NOENVELOPE" and read_back:
             row = self.model.rows[task_id]
             place = row.place or ("", "")
             assert found[1:] == [row.queue, str(row.gen), str(place[0]), str(place[1])]
             envelope = f"the envelope of {task_id}".ljust(INLINE_LIMIT + 1)
-            assert self.world.retry(task_id, envelope.encode()) == ["queued"]
+            assert self.world.retry(task_id, self.world.time_ms(), envelope.encode()) == ["queued"]
             assert self.model.retry(self.now, task_id, envelope) == "queued"
 
     @precondition(lambda self: self.model.rows)
@@ -205,7 +205,7 @@ class Moves(RuleBasedStateMachine):
     def retry_many(self, picks: list[int]) -> None:
         ids = [self._any_task(pick) for pick in picks]
         self.retried = set(ids)
-        found = self.world.retry_many([(task_id, b"") for task_id in ids], by="ann")
+        found = self.world.retry_many([(task_id, b"") for task_id in ids], self.world.time_ms(), by="ann")
         assert [words[0] for words in found] == [self.model.retry(self.now, task_id, "") for task_id in ids]
 
     @precondition(lambda self: self.model.rows)

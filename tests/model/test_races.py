@@ -152,7 +152,7 @@ class Participant(threading.Thread):
         self.world.cancel(self._any_task(), self.world.time_ms())
 
     def retry(self) -> None:
-        self.world.retry(self._any_task())
+        self.world.retry(self._any_task(), self.world.time_ms())
 
     def release(self) -> None:
         leaves = self.rng.random() < 0.5

@@ -388,3 +388,17 @@ def test_the_audit_passes_by_what_is_in_the_outbox(world: World) -> None:
     acknowledge(world, ids[-1])
     world.pass_time(301_000)
     assert {row[0] for _ in range(8) for row in world.audit(4)} == {ids[-1]}
+
+
+def test_a_repeated_retry_does_not_run_a_task_twice(world: World) -> None:
+    """The answer was lost; before the call is repeated, the task has run and failed again."""
+    submit(world, "a")
+    claim(world, "w", ("a", 1, "w:1"))
+    world.finish("w", [("a", "w:1", "failed", "bad", "", "error", 0, "")])
+    asked_at = world.time_ms()
+    assert world.retry("a", asked_at) == ["queued"]
+    world.pass_time(10)
+    claim(world, "w", ("a", 2, "w:2"))
+    world.finish("w", [("a", "w:2", "failed", "bad", "", "error", 0, "")])
+    assert world.retry("a", asked_at - 10) == ["failed"]
+    assert world.picture().rows["a"]["gen"] == "2"

@@ -69,12 +69,13 @@ class TaskSteering:
         Raises:
             TaskNotFound, IllegalMove (it waits, runs or succeeded), ResultStoreUnavailable, BrokerUnavailable
         """
-        answer = self._store.patiently(lambda: self._store.retry(task_id, by=by))
+        asked_at = self._store.patiently(self._store.time_ms)
+        answer = self._store.patiently(lambda: self._store.retry(task_id, asked_at, by=by))
         if answer[0] == "NOENVELOPE":
             envelope = self._read_back(task_id, answer[1], answer[3], answer[4])
-            answer = self._store.patiently(lambda: self._store.retry(task_id, envelope, by))
+            answer = self._store.patiently(lambda: self._store.retry(task_id, asked_at, envelope, by))
         found = _known(task_id, answer[0])
-        if found is not TaskStatus.QUEUED:
+        if found is not TaskStatus.QUEUED and found not in RETRYABLE:  # one of these: it has run and ended again
             allowed = ", ".join(sorted(status.value for status in RETRYABLE))
             raise IllegalMove(f"task {task_id} is {found}; only a task that is one of {allowed} can be retried")
         return found
@@ -146,7 +147,8 @@ class TaskSteering:
 
     def retry_many(self, ids: Iterable[str], *, by: str = "") -> BulkOutcome:
         """As :meth:`retry`, in one call to Redis per 200; repeating it changes nothing."""
-        return _gather(ids, lambda batch: self._retry_batch(batch, by), done={"queued"})
+        asked_at = self._store.patiently(self._store.time_ms)
+        return _gather(ids, lambda batch: self._retry_batch(batch, asked_at, by), done={"queued"})
 
     def delete_many(self, ids: Iterable[str], *, by: str = "") -> BulkOutcome:
         """As :meth:`delete`, in one call to Redis per 200; repeating it changes nothing."""
@@ -156,8 +158,9 @@ class TaskSteering:
 
     # -- inside ------------------------------------------------------------------------------------
 
-    def _retry_batch(self, batch: Sequence[str], by: str) -> list[str]:
-        answers = self._store.patiently(lambda: self._store.retry_many([(task_id, b"") for task_id in batch], by))
+    def _retry_batch(self, batch: Sequence[str], asked_at: int, by: str) -> list[str]:
+        tasks = [(task_id, b"") for task_id in batch]
+        answers = self._store.patiently(lambda: self._store.retry_many(tasks, asked_at, by))
         return [
             self._retry_alone(task_id, by) if words[0] == "NOENVELOPE" else words[0]
             for task_id, words in zip(batch, answers, strict=True)

@@ -62,10 +62,12 @@ end
 
 local function answer(id, gen, token, record_time, envelope)
   local key = row_key(id)
-  local r = redis.call('HMGET', key, 'status', 'gen', 'token', 'cancel', 'expires', 'lost', 'attempt', 'fence', 'queue', 'deleted')
+  local r = redis.call('HMGET', key, 'status', 'gen', 'token', 'cancel', 'expires', 'lost', 'attempt', 'fence', 'queue', 'deleted',
+    'changed')
   local status, row_gen = r[1], tonumber(r[2])
   if not status then return row_was_lost(record_time) and 'LOST' or 'DONE' end
-  if status == 'failed' and row_gen < gen and not r[10] then -- Redis went back: only a person's retry can have published it
+  -- Redis went back: what was published after the failure, only a person's retry can have published.
+  if status == 'failed' and row_gen < gen and not r[10] and record_time >= tonumber(r[11]) then
     r[4], r[5], r[6], r[7] = nil, nil, nil, nil -- as start_over will leave it
   elseif TERMINAL[status] or row_gen > gen then
     return 'DONE'

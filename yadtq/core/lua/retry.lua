@@ -1,14 +1,16 @@
 -- A person retries failed, cancelled or expired tasks: queued again, from their first attempt, history kept.
--- ARGV: who, then per task: id, envelope ('' = the one in Redis)
--- Reply: per task the status found, '' when there is no such task; after 'queued' nothing more is needed.
+-- ARGV: who, when it was asked (ms, Redis time), then per task: id, envelope ('' = the one in Redis)
+-- Reply: per task the status found, '' when there is no such task; after 'queued' nothing more is needed. One that has ended
+--        since it was asked is left alone: this may be the repeat of a call that was obeyed.
 --        Or `NOENVELOPE <queue> <gen> <partition> <offset>` of the record to read it from
-local who = ARGV[1]
+local who, asked_at = ARGV[1], tonumber(ARGV[2])
 
 local function retry(id, given)
-  local r = redis.call('HMGET', row_key(id), 'status', 'queue', 'gen', 'part', 'offset', 'deleted')
+  local r = redis.call('HMGET', row_key(id), 'status', 'queue', 'gen', 'part', 'offset', 'deleted', 'changed')
   local status = r[1]
   if not status or r[6] then return '' end
   if status ~= 'failed' and status ~= 'cancelled' and status ~= 'expired' then return status end
+  if tonumber(r[7]) > asked_at then return status end
   local envelope = P .. 'envelope:' .. id
   if given ~= '' then redis.call('SET', envelope, given) end
   if redis.call('EXISTS', envelope) == 0 then
@@ -21,6 +23,6 @@ local function retry(id, given)
 end
 
 local out = {ERA, NOW}
-for i = 2, #ARGV, 2 do out[#out + 1] = retry(ARGV[i], ARGV[i + 1]) end
+for i = 3, #ARGV, 2 do out[#out + 1] = retry(ARGV[i], ARGV[i + 1]) end
 flush()
 return out

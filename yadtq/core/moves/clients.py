@@ -78,16 +78,17 @@ class ClientMoves(Moves):
         """
         return _words(self.run("cancel", asked_at, self._tombstone_ttl, by, *ids))
 
-    def retry(self, task_id: str, envelope: bytes = b"", by: str = "") -> list[str]:
+    def retry(self, task_id: str, asked_at: int, envelope: bytes = b"", by: str = "") -> list[str]:
         """As :meth:`retry_many`, of one task."""
-        return self.retry_many([(task_id, envelope)], by)[0]
+        return self.retry_many([(task_id, envelope)], asked_at, by)[0]
 
-    def retry_many(self, tasks: Iterable[tuple[str, bytes]], by: str = "") -> list[list[str]]:
+    def retry_many(self, tasks: Iterable[tuple[str, bytes]], asked_at: int, by: str = "") -> list[list[str]]:
         """(id, envelope or nothing)s; each one's status found, ``""`` for an unknown one.
 
-        Or NOENVELOPE, queue, gen, partition, offset of the record to read the envelope from.
+        Or NOENVELOPE, queue, gen, partition, offset of the record to read the envelope from. ``asked_at`` as in
+        :meth:`cancel_many`: what has ended since is left alone, since it may have been retried by this very call.
         """
-        return [word.split(" ") for word in _words(self.run("retry", by, *flat(tasks)))]
+        return [word.split(" ") for word in _words(self.run("retry", by, asked_at, *flat(tasks)))]
 
     def delete_many(self, ids: Iterable[str], by: str = "") -> list[str]:
         """Each one ``deleted``, ``stopping`` for a running task, ``""`` for an unknown one."""
