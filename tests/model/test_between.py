@@ -9,6 +9,7 @@ import pytest
 
 from tests.model.fleet import Fleet
 from tests.model.member import Member, publish
+from yadtq.core.yadtq_delivery import Delivery
 from yadtq.core.yadtq_result_db import Reply
 
 EVENTS = pytest.mark.parametrize("event", ["redis_goes_back", "redis_is_emptied", "redis_restarts"])
@@ -171,11 +172,16 @@ def test_a_run_granted_by_a_redis_that_is_gone_is_asked_for_again(
     assert ran_once(fleet, member, task_id)
 
 
+@pytest.mark.parametrize("told_to_end", [0, 1])
 @EVENTS
-def test_a_worker_that_leaves_tells_a_redis_that_went_back_what_has_ended(fleet: Fleet, event: str) -> None:
+def test_a_worker_that_leaves_tells_a_redis_that_went_back_what_has_ended(
+    fleet: Fleet, event: str, told_to_end: int
+) -> None:
     """By the rows of the new one it still runs what it is about to leave behind."""
     member, task_id = run_to_its_end(fleet)
     member.do("finish")
+    for _ in range(told_to_end):  # and its finisher's thread had given up before
+        member.worker._finisher.stop()
     heir = fleet.join()
     getattr(fleet, event)()
     member.worker._leave()
@@ -249,3 +255,16 @@ def test_a_failure_is_not_undone_by_a_record_made_before_it(fleet: Fleet, event:
         member.round()
     assert fleet.world.picture().rows[task_id]["status"] == "failed"
     assert not fleet.log.unread(task_id, gen=2)
+
+
+def test_what_a_stopping_worker_has_not_been_granted_yet_is_not_handed_back(fleet: Fleet) -> None:
+    """Redis knows of no such run, and would answer as if it had let go of one; the record is still needed."""
+    member, _ = fleet.begin_one()
+    worker = member.worker
+    (granted,) = worker._lease.held.values()
+    asked = Delivery(granted.state, 7, None, granted.body, granted.header, granted.timestamp)
+    asked.task, asked.token = granted.task, worker._lease.new_token()
+    worker._lease.held[asked.token] = asked
+    member.broker.between = member._while_draining
+    worker._drain.run(0.0)
+    assert list(worker._lease.held.values()) == [asked]

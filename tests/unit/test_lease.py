@@ -296,6 +296,24 @@ def test_old_ends_are_forgotten_without_being_asked_for(owner: Owner, clock: Clo
     assert len(owner.lease._recent) <= REMEMBER + 1
 
 
+def test_the_memory_is_bounded_in_bytes(owner: Owner, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(yadtq_lease, "REMEMBER_BYTES", 1000)
+    owner.hears("e1")
+    large = [delivery(n) for n in range(5)]
+    for one in large:
+        one.body = b"x" * 300
+        owner.lease.finished([one], "e1")
+    assert owner.lease.take_recent() == large[2:]
+
+
+def test_an_idle_worker_forgets_as_well(owner: Owner, clock: Clock) -> None:
+    owner.hears("e1")
+    owner.lease.finished([delivery()], "e1")
+    clock.now += REMEMBER + 1
+    owner.hears("e1")
+    assert not owner.lease._recent
+
+
 def test_an_answer_given_before_the_era_had_been_told_all_is_not_used(owner: Owner, clock: Clock) -> None:
     owner.hears("e1")
     asked = clock.now

@@ -343,7 +343,8 @@ class TaskWorker:
                 return
             self._recovery.new_era(reply.era)
             self._finisher.stop()
-            self._finisher.loop()
+            while not self._finisher.idle:  # its thread may have ended before what it was told to end after
+                self._finisher.loop()
 
     def _leave_group(self) -> None:
         try:

@@ -44,17 +44,24 @@ class Drain:
         """Go on polling and beating while running tasks finish, then hand the rest back at once."""
         self._claimer.stop()
         deadline = time.monotonic() + grace
+
+        def over() -> bool:
+            self._hand_back_unbegun()  # each time: a claim may just have been under way
+            return self._abort.is_set() or time.monotonic() > deadline or not self._lease.held
+
+        self._poller.poll_until(over)
+        if self._lease.held:
+            self._pool.abandon()  # first, so that nothing of it goes on where it can be ended
+            # Not a claim that has not been answered: what comes of it goes back when the worker leaves.
+            late = [delivery for delivery in self._lease.held.copy().values() if delivery.claimed_at]
+            logger.warning("worker %s hands back %d tasks that did not finish in time", self._name, len(late))
+            self._hand_back(late)
+        self._settle_last(deadline + 1.5)
+
+    def _hand_back_unbegun(self) -> None:
         unbegun = self._pool.take_unbegun()
         if unbegun:
             self._hand_back(unbegun)
-        self._poller.poll_until(lambda: self._abort.is_set() or time.monotonic() > deadline or not self._lease.held)
-        if self._lease.held:
-            logger.warning(
-                "worker %s hands back %d tasks that did not finish in time", self._name, len(self._lease.held)
-            )
-            self._pool.abandon()  # first, so that nothing of it runs in two places
-            self._hand_back(list(self._lease.held.values()))
-        self._settle_last(deadline + 1.5)
 
     def _hand_back(self, deliveries: list[Delivery]) -> None:
         try:

@@ -24,7 +24,8 @@ logger = logging.getLogger(__name__)
 
 SETTLE_AFTER = 2.0  # seconds
 REMEMBER = 5.0  # seconds before Redis' last answer in which a finished run can still be asserted again
-REMEMBER_AT_MOST = 20_000  # runs; beyond that a Redis that goes back has some of them run again
+REMEMBER_AT_MOST = 20_000  # runs; beyond these bounds a Redis that goes back has some of them run again
+REMEMBER_BYTES = 64 * 1024 * 1024  # of their bodies and results
 
 
 class EraChanged(Exception):
@@ -47,8 +48,8 @@ class Lease:
         self.abandon = threading.Event()  # set when unanswered calls shall be given up
         self._lock = threading.Lock()
         self._unsettled: deque[tuple[float, list[Delivery]]] = deque()
-        self._recent: deque[tuple[float, list[Delivery]]] = deque()
-        self._recent_count = 0
+        self._recent: deque[tuple[float, int, list[Delivery]]] = deque()  # when, how many bytes, which
+        self._recent_count = self._recent_bytes = 0
         self._answered_at = 0.0  # monotonic seconds, in the present era
         self.held: dict[str, Delivery] = {}  # by token: claim asked for, waiting, running, or finish not answered
         self.era: str | None = None
@@ -101,6 +102,8 @@ class Lease:
         if reply.era != self.era or sent_at < self._entered_at:  # also one given before that era had been told all
             raise EraChanged(reply.era)
         self._answered_at = time.monotonic()
+        with self._lock:  # here as well: an idle worker finishes nothing that would push them out
+            self._forget_finished(self._answered_at - REMEMBER)
         self._settle(sent_at - SETTLE_AFTER)
         return reply
 
@@ -140,11 +143,21 @@ class Lease:
             if self._leaving or era != self.era:
                 return False
             self.forget(delivery.token for delivery in deliveries)
-            self._recent.append((now, deliveries))
+            size = sum(map(_bytes_of, deliveries))
+            self._recent.append((now, size, deliveries))
             self._recent_count += len(deliveries)
-            while self._recent and (self._recent[0][0] < now - REMEMBER or self._recent_count > REMEMBER_AT_MOST):
-                self._recent_count -= len(self._recent.popleft()[1])
+            self._recent_bytes += size
+            self._forget_finished(now - REMEMBER)
             return True
+
+    def _forget_finished(self, until: float) -> None:
+        """Those finished before that, and the oldest of those that are too many or too large."""
+        while self._recent and (
+            self._recent[0][0] < until or self._recent_count > REMEMBER_AT_MOST or self._recent_bytes > REMEMBER_BYTES
+        ):
+            _, size, deliveries = self._recent.popleft()
+            self._recent_count -= len(deliveries)
+            self._recent_bytes -= size
 
     def drop_unsettled(self) -> None:
         """The era has changed: what the old one confirmed proves nothing, its records are read again."""
@@ -160,9 +173,9 @@ class Lease:
         since = self._answered_at - REMEMBER
         with self._lock:
             self._leaving = True
-            found = [delivery for at, deliveries in self._recent if at >= since for delivery in deliveries]
+            found = [delivery for at, _, deliveries in self._recent if at >= since for delivery in deliveries]
             self._recent.clear()
-            self._recent_count = 0
+            self._recent_count = self._recent_bytes = 0
         return found
 
     def enter(self, era: str) -> None:
@@ -185,3 +198,7 @@ class Lease:
         """These runs are not held any more."""
         for token in tokens:
             self.held.pop(token, None)
+
+
+def _bytes_of(delivery: Delivery) -> int:
+    return len(delivery.body) + (len(delivery.outcome.result) if delivery.outcome else 0)
