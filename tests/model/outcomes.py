@@ -95,5 +95,6 @@ class Outcomes:
         if task_id not in self._forgotten:
             return False
         its_worker_died = first.inc not in self._living() or first.inc in dead
-        its_partition_moved = task_id in self._unclaimed and second.inc != first.inc
-        return its_worker_died or its_partition_moved or task_id in self._too_old
+        # So it had moved: Kafka puts a task's records into one partition, by their key.
+        another_has_its_partition = task_id in self._unclaimed and second.inc != first.inc
+        return its_worker_died or another_has_its_partition or task_id in self._too_old

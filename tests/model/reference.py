@@ -469,13 +469,11 @@ class Model:
                 again.append(task_id)
         return again
 
-    def to_audit(self, now: int) -> set[tuple[str, int, str, tuple[int, int] | None]]:
-        """All that one round of the audit looks at."""
-        return {
-            (task_id, row.gen, row.queue, row.place)
-            for task_id, row in self.rows.items()
-            if row.status == "queued" and task_id not in self.outbox and now - row.changed >= LONG_QUEUED
-        }
+    def long_queued(self, now: int) -> tuple[list[Row], set[tuple[str, int, str, tuple[int, int] | None]]]:
+        """Those that one round of the audit walks over, and what it tells of them."""
+        found = {i: row for i, row in self.rows.items() if row.status == "queued" and now - row.changed >= LONG_QUEUED}
+        told = {(i, row.gen, row.queue, row.place) for i, row in found.items() if i not in self.outbox}
+        return list(found.values()), told
 
     def note(self, ids: Iterable[str]) -> None:
         for task_id in ids:

@@ -512,14 +512,16 @@ class Moves(RuleBasedStateMachine):
 
     @rule(limit=st.sampled_from([1, 2, 100]), later=st.booleans())
     def audit(self, limit: int, later: bool) -> None:
-        """A page of any size; then the round is ended, and a whole one made."""
+        """What is left of the last round, then a whole one page by page, then the beginning of another."""
         if later:
             self._pass(310_000)
-        page, rest = self._audit(limit), self._audit(100)
-        everything = self._audit(100)
-        expected = self.model.to_audit(self.now)
-        assert set(page) | set(rest) <= expected
-        assert (set(everything), len(everything)) == (expected, len(expected))
+        rest = self._audit(100)
+        queued, expected = self.model.long_queued(self.now)
+        pages = [self._audit(limit) for _ in range(len(queued) // limit + 1)]
+        found = [task for page in pages for task in page]
+        assert set(rest) <= expected
+        assert (set(found), len(found)) == (expected, len(expected))
+        assert set(self._audit(limit)) <= expected
 
     def _audit(self, limit: int) -> list[tuple[str, int, str, tuple[int, int] | None]]:
         found = self.world.audit(limit)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.model.fleet import Fleet
-from tests.model.member import Member
+from tests.model.member import Member, publish
 from yadtq.core.yadtq_lease import REMEMBER, Lease
 
 
@@ -47,6 +47,30 @@ def test_a_second_outcome_where_the_worker_died_as_well_is_excused(fleet: Fleet,
     fleet.join()
     getattr(fleet, event)()
     fleet.bury(member)
+    go_on(fleet)
+    assert len(fleet.promises._started) == 2
+
+
+@pytest.mark.parametrize("has", ["its partition", "another record"])
+@pytest.mark.parametrize("event", ["redis_goes_back", "redis_is_emptied"])
+def test_another_worker_that_is_faster(fleet: Fleet, event: str, has: str) -> None:
+    """It claims the record before the worker that has run it told the new Redis."""
+    (member,) = fleet.members
+    member.do("beat")
+    fleet.log.fates.append("twice" if has == "another record" else "ack")
+    fleet.client.submit("work", "")
+    other = fleet.join()
+    fleet.fsync()
+    publish(fleet.client._publisher)
+    for part in ("poll", "claim", "begin", "end", "finish"):
+        member.do(part)
+    (position,) = [position for position, entries in fleet.log.entries.items() if entries]
+    fleet.log.give(position, other.consumer, told=True)
+    if has == "another record":
+        fleet.log.committed[position] = 1
+    getattr(fleet, event)()
+    for part in ("beat", "poll", "claim", "begin", "end", "finish"):
+        other.do(part)
     go_on(fleet)
     assert len(fleet.promises._started) == 2
 
