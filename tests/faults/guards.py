@@ -112,7 +112,7 @@ GUARDS = {
         ),
         Guard(
             "running-not-expired",
-            "A claim never cancels or expires a task that runs.",
+            "A claim never expires a task that runs.",
             "a_running_task_passes_its_expiry",
             "wrong",
             (
@@ -291,40 +291,6 @@ GUARDS = {
             (Patch("common.lua", "'cancel', 'expires', 'reason'", "'reason'"),),
         ),
     )
-}
-
-# Rules that no scene shows, with the reason; the machine of tests/model/test_moves.py compares their fields after every move.
-BY_MODEL = {
-    "coordinates": (
-        "A publication under a higher gen clears the coordinates of the earlier record.",
-        "Nothing is lost without it: an audit leaves alone what is in the outbox, and the acknowledgement that ends this"
-        " brings the new ones.",
-    ),
-    "retry-token": (
-        "A retry by a person, and every other way back to the queue, clears the token.",
-        "Nothing is lost without it: an outcome is also refused because the task does not run.",
-    ),
-    "claim-in-this-era": (
-        "A claim is answered nothing while its worker has not yet told this Redis what ran.",
-        "Without it a task may have two outcomes where it is published anew, received and claimed in the moment before;"
-        " no scene hits that moment each time, but [test_between.py](../tests/model/test_between.py) does.",
-    ),
-    "claim-noted": (
-        "What a claim grants is noted, or asked again, before a new Redis is told what runs.",
-        "Without it a task runs twice where Redis goes between its answer and the note; no scene hits that moment, but [test_between.py](../tests/model/test_between.py) does.",
-    ),
-    "leave-in-this-era": (
-        "A worker leaves only a Redis that has been told what ended there.",
-        "Without it a task runs twice where Redis goes back just before a worker stops; [test_between.py](../tests/model/test_between.py) has that moment.",
-    ),
-    "forgotten-retry": (
-        "A record that is newer than its task's failed row is taken up.",
-        "Without it a person's retry in the second that a crash loses is undone; [test_between.py](../tests/model/test_between.py) has it.",
-    ),
-    "told-before-expiry": (
-        "Nothing expires until the workers have told a Redis that went back what they run.",
-        "Without it the outcome of a run that began in time is dropped; [test_between.py](../tests/model/test_between.py) has it.",
-    ),
 }
 
 

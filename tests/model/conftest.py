@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Iterator
 
 import pytest
 
+from tests.faults.model_guards import take_out
 from tests.model.fleet import Fleet
 from yadtq.embedded import EmbeddedRedis
+
+if "WITHOUT_GUARD" in os.environ:  # a test of the guards wants to see a test of the model fail
+    take_out(os.environ["WITHOUT_GUARD"])
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ class Fleet:
         self.world = World(url, prefix, retry_backoff=1.0, retry_backoff_max=4.0, partitions=PARTITIONS)
         self.clock = Clock(self.wait)
         self.log = Log([self.world.settings.topic], PARTITIONS)
-        self.promises = Promises(self.log)
+        self.promises = Promises(self.log, self.living)
         self.members: list[Member] = []
         self.troubles: deque[Trouble] = deque()
         self.troubled: object = None  # whose round trips the troubles are for
@@ -72,6 +72,10 @@ class Fleet:
 
     def pick(self, number: int) -> Member:
         return self.members[number % len(self.members)]
+
+    def living(self) -> set[str]:
+        """The incarnations that go on."""
+        return {member.worker._lease.inc for member in self.members}
 
     def begin_one(self) -> tuple[Member, str]:
         """The only member runs a task that was just submitted."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 
 from hypothesis import HealthCheck, settings
 
@@ -10,6 +11,14 @@ SOAK = 25  # times as many examples
 SHRINKING = (
     3600 if os.environ.get("HYPOTHESIS_PROFILE") == "soak" else 900
 )  # seconds a machine may take, also to tell a failure briefly
+
+
+def race_seeds(races: int) -> list[int]:
+    """The same ones every day; new ones in the soak, which the tests' names tell and ``SOAK_SEED`` repeats."""
+    if "SOAK_SEED" in os.environ:
+        return [int(os.environ["SOAK_SEED"])]
+    soak = os.environ.get("HYPOTHESIS_PROFILE") == "soak"
+    return random.sample(range(1_000_000), races * SOAK) if soak else list(range(races))
 
 
 def machine_settings(examples: int, steps: int) -> settings:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from tests.model.checks import check_bounds, check_indexes, check_progress
 from tests.model.log import Log
+from tests.model.outcomes import Outcomes
 from tests.model.reference import GAP_MARGIN
 from tests.model.world import Picture
 from yadtq.core.yadtq_result_db import ClaimItem
@@ -18,8 +19,9 @@ LONG = 290_000  # ms; soon the record of such a run may be let go
 class Promises:
     """Remembers what was accepted, run and ended, and what the documents allow to be lost."""
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: Log, living: Callable[[], Collection[str]]) -> None:
         self._log = log
+        self._outcomes = Outcomes(living)
         self.accepted: set[str] = set()
         self.excused: set[str] = set()  # only Redis held them when it went back or was emptied
         self.eaten: set[str] = set()  # retention took a record of theirs unread
@@ -33,7 +35,6 @@ class Promises:
         self._over: set[str] = set()  # tasks that had ended, and whose rows have had their time
         self._gaps: list[tuple[float, float]] = []  # when submits may have been lost: since and until, ms
         self._open_gaps: list[float] = []  # the same, until Redis answers: the newest submit that it still knows
-        self._outcomes: dict[str, str] = {}  # per task that has a result: the run that gave it
         self._fences: dict[str, int] = {}
         self._fence_of: dict[str, int] = {}  # by token
         self._ids: dict[str, str] = {}  # by token
@@ -74,12 +75,12 @@ class Promises:
         self._before, self._ended = Picture(), self._ended_on_disk.copy()
         self._excuse(self._seen - set(picture.rows))
         self._rows = picture.rows
-        self._outcomes.clear()
+        self._outcomes.redis_went_back(picture.rows)
 
     def redis_was_emptied(self) -> None:
         """Allowed to be lost is what Kafka does not hold unread: what waited in Redis, or ran beside its committed record."""
         self._before = Picture()
-        self._outcomes.clear()
+        self._outcomes.redis_was_emptied()
         self._unbound |= self._ended
         self._excuse(self._seen)
 
@@ -123,9 +124,10 @@ class Promises:
         for task_id, row in picture.rows.items():
             if TaskStatus(row["status"]) in TERMINAL:
                 self._ended.add(task_id)
-                self._check_outcome(task_id, row)
+                self._check_result(task_id, row)
             else:
                 self._ended.discard(task_id)
+        self._outcomes.check(picture.rows, picture.zsets.get("dead", {}), self.retried)
         self._check_running(picture, now)
         self._check_needed(picture, self._ended, "Redis")
         self._check_needed(self.disk, self._ended_on_disk, "the disk of Redis")
@@ -134,15 +136,12 @@ class Promises:
         """What ended long ago does not come back, but where Redis may have lost it."""
         for task_id in self._over & rows:
             assert self.clock_went_back or self._may_be_lost(task_id), f"{task_id} had ended, and is here again"
-            self._outcomes.pop(task_id, None)
+            self._outcomes.rows_time_is_over(task_id)
         self._over = (self._over | self._ended) - rows
 
-    def _check_outcome(self, task_id: str, row: dict[str, str]) -> None:
-        if row["status"] != "success":
-            return
-        assert json.loads(row["result"]) == row["token"], f"the outcome of {task_id} is that of an overtaken run"
-        first = self._outcomes.setdefault(task_id, row["token"])
-        assert first == row["token"], f"{task_id} has two accepted outcomes"
+    def _check_result(self, task_id: str, row: dict[str, str]) -> None:
+        if row["status"] == "success":
+            assert json.loads(row["result"]) == row["token"], f"the outcome of {task_id} is that of an overtaken run"
 
     def _check_running(self, picture: Picture, now: int) -> None:
         """A task that has not run for long could be made again from its record, should Redis come back empty."""

@@ -21,6 +21,7 @@ WORKER_TTL = 3_600_000
 STEADY_FOR = 15_000  # how long a series lasts before its owner may call others dead
 UNHELD_AFTER = 15_000  # a run its worker knows nothing of goes back
 OFFLINE_AFTER = 30_000
+LONG_QUEUED = 300_000  # the audit looks at such a task
 GAP_MARGIN = 60_000  # on either side of the time in which Redis may have lost submits
 RESULT_TTL = 10_000_000
 FAILED_TTL = 20_000_000
@@ -467,6 +468,18 @@ class Model:
                 self.outbox[task_id] = now
                 again.append(task_id)
         return again
+
+    def long_queued(self, now: int) -> tuple[list[Row], set[tuple[str, int, str, tuple[int, int] | None]]]:
+        """Those that one round of the audit walks over, and what it tells of them."""
+        found = {i: row for i, row in self.rows.items() if row.status == "queued" and now - row.changed >= LONG_QUEUED}
+        told = {(i, row.gen, row.queue, row.place) for i, row in found.items() if i not in self.outbox}
+        return list(found.values()), told
+
+    def note(self, ids: Iterable[str]) -> None:
+        for task_id in ids:
+            row = self.rows.get(task_id)
+            if row is not None and not row.deleted:
+                self._note(row)
 
     # -- shared ----------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ import pytest
 from tests.model.fleet import Fleet
 from tests.model.member import Member, publish
 
-BEFORE_THE_COMMIT, WAITING, DUE, PUBLISHED = "before the commit", "waiting", "due", "published"
+UNSETTLED, SETTLED, WAITING, DUE, PUBLISHED = "unsettled", "settled", "waiting", "due", "published"
 
 
 def fail_once(fleet: Fleet, member: Member) -> str:
@@ -36,14 +36,16 @@ def go_on(fleet: Fleet, member: Member) -> None:
         member.round()
 
 
-@pytest.mark.parametrize("moment", [BEFORE_THE_COMMIT, WAITING, DUE, PUBLISHED])
+@pytest.mark.parametrize("moment", [UNSETTLED, SETTLED, WAITING, DUE, PUBLISHED])
 def test_a_task_between_two_attempts_survives_where_kafka_holds_it_unread(fleet: Fleet, moment: str) -> None:
     (member,) = fleet.members
     task_id = fail_once(fleet, member)
-    if moment != BEFORE_THE_COMMIT:
-        for _ in range(3):  # Redis answers two seconds later: the record of the first attempt is not needed
-            fleet.pass_time(2_100)
-            member.do("beat")
+    for _ in range(
+        0 if moment == UNSETTLED else 3
+    ):  # Redis answers two seconds later: the record of the first attempt is not needed
+        fleet.pass_time(2_100)
+        member.do("beat")
+        if moment != SETTLED:
             member.do("commit")
     assert status(fleet, task_id) == "retrying"
     if moment in (DUE, PUBLISHED):
@@ -53,8 +55,10 @@ def test_a_task_between_two_attempts_survives_where_kafka_holds_it_unread(fleet:
         member.worker._keeper.sweep()
         member.do("publish")
     fleet.redis_is_emptied()
+    if moment == SETTLED:
+        member.do("commit")  # it has not heard yet
     go_on(fleet, member)
-    lost = moment in (WAITING, DUE)
+    lost = moment in (SETTLED, WAITING, DUE)
     assert status(fleet, task_id) == ("missing" if lost else "success")
     assert not lost or task_id in fleet.promises.excused  # docs/guarantees.md says so
     assert not fleet.promises.open(fleet.world.picture())

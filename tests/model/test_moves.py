@@ -510,6 +510,36 @@ class Moves(RuleBasedStateMachine):
             answer = self.world.reject_record(named, queue, *place, "why").items[0].decode()
         assert answer == self.model.reject(self.now, named, queue, place, envelope if by_envelope else None)
 
+    @rule(limit=st.sampled_from([1, 2, 100]), later=st.booleans())
+    def audit(self, limit: int, later: bool) -> None:
+        """What is left of the last round, then a whole one page by page, then the beginning of another."""
+        if later:
+            self._pass(310_000)
+        rest = self._audit(100)
+        queued, expected = self.model.long_queued(self.now)
+        pages = [self._audit(limit) for _ in range(len(queued) // limit + 1)]
+        found = [task for page in pages for task in page]
+        assert set(rest) <= expected
+        assert (set(found), len(found)) == (expected, len(expected))
+        assert set(self._audit(limit)) <= expected
+
+    def _audit(self, limit: int) -> list[tuple[str, int, str, tuple[int, int] | None]]:
+        found = self.world.audit(limit)
+        return [(i, gen, queue, None if part is None else (part, offset or 0)) for i, gen, queue, part, offset in found]
+
+    @precondition(lambda self: self.model.rows)
+    @rule(picks=st.lists(PICK, min_size=1, max_size=3))
+    def note(self, picks: list[int]) -> None:
+        """What bulk jobs write into the histories of tasks in any state."""
+        ids = [self._any_task(pick) for pick in picks] + ["unknown"]
+        self.world.note((task_id, "{}") for task_id in ids)
+        self.model.note(ids)
+
+    @rule(number=st.integers(1, 3))
+    def count(self, number: int) -> None:
+        self.world.count("rejected", number)
+        self.model.rates["rejected"] += number
+
     # -- time and faults -------------------------------------------------------------------------------------
 
     @rule(span=SPANS)

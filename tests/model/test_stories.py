@@ -164,6 +164,42 @@ def test_busy_alone_keeps_the_record_that_may_yet_be_needed(world: World, missin
     assert answers(world, "other", ("a", 2 if missing == "gen" else 1, "other:1")) == ["BUSY"]
 
 
+@pytest.mark.parametrize("passed", ["cancelled", "expired"])
+def test_a_claim_leaves_a_running_task_to_its_run(world: World, passed: str) -> None:
+    """A cancel was asked for, or it is too late to begin; its record comes again."""
+    world.enqueue([NewTask("a", "add", "default", b"envelope", "", "1", 0.0, 5.0)])
+    beat(world, "holder")
+    beat(world, "other")
+    assert claim(world, "holder", ("a", 1, "holder:1")) == ["RUN"]
+    if passed == "cancelled":
+        world.cancel("a", world.time_ms())
+    else:
+        world.pass_time(7_000)
+    assert claim(world, "other", ("a", 1, "other:1")) == ["BUSY"]
+    assert world.finish("holder", [("a", "holder:1", "success", "1", "", "", 0, "")]).items == [b"OK"]
+    assert world.picture().rows["a"]["status"] == "success"
+
+
+@pytest.mark.parametrize("how", ["given back", "tried again", "retried by a person"])
+def test_what_goes_back_to_the_queue_names_neither_its_run_nor_its_record(world: World, how: str) -> None:
+    submit(world, "a")
+    acknowledge(world, "a")
+    beat(world, "w")
+    assert claim(world, "w", ("a", 1, "w:1")) == ["RUN"]
+    if how == "given back":
+        world.release("w", [("a", "w:1")], leave=False)
+    elif how == "tried again":
+        world.finish("w", [("a", "w:1", "retry", "no", "", "error", 0, "")])
+        assert "part" not in world.picture().rows["a"]
+        world.due(10)
+    else:
+        world.finish("w", [("a", "w:1", "failed", "no", "", "error", 0, "")])
+        assert world.retry("a") == ["queued"]
+    row = world.picture().rows["a"]
+    assert (row["status"], row["gen"]) == ("queued", "2")
+    assert not {"token", "part", "offset"} & set(row)
+
+
 def test_a_run_told_again_takes_the_place_of_one_that_ended_before_it_was_published(world: World) -> None:
     """Redis went back over the end of the first attempt, the retry and its run."""
     submit(world, "a")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from yadtq.core.yadtq_offsets import OffsetWindow
 
@@ -81,35 +82,85 @@ def test_span_and_finished_share() -> None:
     assert (made.span, made.finished_share) == (0, 0.0)
 
 
-steps = st.lists(
-    st.tuples(st.just("receive"), st.integers(1, 4))
-    | st.tuples(st.just("done"), st.lists(st.integers(0, 60), max_size=5))
-    | st.tuples(st.just("commit"), st.just(None)),
-    max_size=60,
-)
+class Windows(RuleBasedStateMachine):
+    """A window beside the plain sets of what was received and what is done; commits are confirmed late, in any order, or never."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.window = OffsetWindow()
+        self.received: set[int] = set()
+        self.finished: set[int] = set()
+        self.under_way: list[int] = []  # commits that were sent and not yet answered
+        self.committed = -1  # the furthest that was confirmed
+        self.offered = -1
+
+    @property
+    def unfinished(self) -> set[int]:
+        return self.received - self.finished
+
+    @property
+    def safe(self) -> int:
+        """How far may be committed: the lowest that is not done, or one past the newest."""
+        return min(self.unfinished, default=max(self.received, default=-1) + 1)
+
+    @rule(gap=st.integers(1, 4))
+    def receive(self, gap: int) -> None:
+        offset = max(self.received, default=-1) + gap
+        assert self.window.receive(offset)
+        self.received.add(offset)
+
+    @rule(back=st.integers(0, 30))
+    def receive_again(self, back: int) -> None:
+        """Whatever it was, and whether or not it is done: nothing changes."""
+        newest = max(self.received, default=-1)
+        assert not self.window.receive(max(-1, newest - back))
+
+    @rule(offsets=st.lists(st.integers(-1, 60), max_size=5))
+    def done(self, offsets: list[int]) -> None:
+        """In any order, again, and also below the first or above the newest; in a gap there is nothing to be done."""
+        first, newest = min(self.received, default=0), max(self.received, default=-1)
+        self.window.done(o for o in offsets if o in self.received or not first <= o <= newest)
+        self.finished |= self.received & set(offsets)
+
+    @precondition(lambda self: self.unfinished)
+    @rule(pick=st.integers(0, 100), newest=st.booleans())
+    def one_is_done(self, pick: int, newest: bool) -> None:
+        among = sorted(self.unfinished, reverse=newest)
+        self.done([among[pick % min(3, len(among))]])
+
+    @rule()
+    def send_commit(self) -> None:
+        offer = self.window.next_commit()
+        assert offer == (self.safe if self.received and self.safe > self.committed else None)
+        if offer is not None:
+            assert offer >= self.offered, "backwards"
+            self.offered = offer
+            self.under_way.append(offer)
+
+    @precondition(lambda self: self.under_way)
+    @rule(pick=st.integers(0, 100), again=st.booleans())
+    def commit_is_confirmed(self, pick: int, again: bool) -> None:
+        """Any of them, also after a later one, and perhaps twice; the others may never be."""
+        number = pick % len(self.under_way)
+        offset = self.under_way[number] if again else self.under_way.pop(number)
+        self.window.confirm_commit(offset)
+        self.committed = max(self.committed, offset)
+
+    @invariant()
+    def nothing_unfinished_is_committed(self) -> None:
+        assert all(self.committed <= offset for offset in self.unfinished)
+        assert all(offset <= self.safe for offset in self.under_way)
+
+    @invariant()
+    def the_window_says_so(self) -> None:
+        window, head = self.window, min(self.unfinished, default=None)
+        assert window.head == head
+        assert window.committable == (self.safe if self.received else None)
+        span = [offset for offset in self.received if head is not None and offset >= head]
+        assert window.span == len(span)
+        behind = len(self.finished & set(span)) / len(span) if span else 0.0
+        assert window.finished_share == behind
 
 
-@given(steps)
-@settings(deadline=None, max_examples=300)
-def test_against_a_list_of_what_is_unfinished(moves: list[tuple[str, object]]) -> None:
-    """The whole truth by plain sets: every commit offered is the lowest unfinished, or one past the newest."""
-    made, last, committed = OffsetWindow(), -1, -1
-    unfinished: set[int] = set()
-    for move, value in moves:
-        if move == "receive":
-            last += value  # type: ignore[operator]
-            assert made.receive(last)
-            unfinished.add(last)
-        elif move == "done":
-            made.done(value)  # type: ignore[arg-type]
-            unfinished -= set(value)  # type: ignore[call-overload]
-        else:
-            offer = made.next_commit()
-            safe = min(unfinished, default=last + 1)
-            assert offer is None or committed < offer <= safe
-            assert offer == (safe if last >= 0 and safe > committed else None)
-            if offer is not None:
-                made.confirm_commit(offer)
-                committed = offer
-        assert made.head == min(unfinished, default=None)
-        assert made.span == 0 if not unfinished else made.span >= len(unfinished)
+def test_against_plain_sets() -> None:
+    run_state_machine_as_test(Windows, settings=settings(deadline=None, max_examples=150, stateful_step_count=50))
