@@ -206,7 +206,10 @@ class Cluster:
     ) -> None:
         self._stack.close()
 
-    def new_redis(self) -> RedisPair:
-        """A Redis of its own for one test, which stops it."""
+    def new_redis(self, seed: int) -> RedisPair:
+        """A Redis of its own for one test, which stops it; by the seed all links begin their chances anew."""
         self._count += 1
-        return RedisPair(self._folder / f"redis-{self._count}", self.switchboard).start()
+        pair = RedisPair(self._folder / f"redis-{self._count}", self.switchboard)
+        for number, link in enumerate([pair.workers_link, pair.clients_link, *self.kafka.links]):
+            link.reseed(seed + number)
+        return pair.start()

@@ -42,7 +42,7 @@ class Trial:
         self.folder = folder
         self.seed = seed
         self.nemesis = Nemesis(seed)
-        self.redis = cluster.new_redis()
+        self.redis = cluster.new_redis(seed)
         servers = new_settings(cluster.kafka.server, self.redis.now)
         self.settings = {**servers, "time_scale": 1.0, **settings, "redis_url": self.redis.clients_url}
         self.house = House(self.settings)
