@@ -63,6 +63,7 @@ class Verdict:
     late: list[str] = field(default_factory=list)  # ended after the time that the test had set for them
     re_executed: int = 0  # runs beyond the first one of an attempt
     samples: int = 0  # looks at the committed offsets
+    samples_due: int = 0  # with fewer than these, what was committed too early may not have been seen
     runs: list[Run] = field(default_factory=list)
 
     LINES = (
@@ -83,6 +84,7 @@ class Verdict:
         found = {line: what for line, what in self.failures().items() if line not in but}
         said = "; ".join(f"{line}: {len(what)}, such as {what[0]}" for line, what in found.items())
         assert not found, f"the oracle says {said}"
+        assert self.samples >= self.samples_due, f"only {self.samples} looks at the commits of {self.samples_due} due"
 
     def summary(self) -> dict[str, Any]:
         """Counts alone, for a report."""
@@ -93,6 +95,7 @@ class Verdict:
             "excused": len(self.excused),
             **counts,
             "re_executed": self.re_executed,
+            "samples": self.samples,
         }
 
 

@@ -143,6 +143,14 @@ def test_a_failure_names_the_lines_that_this_fault_does_not_allow() -> None:
     assert verdict.summary()["lost"] == 1
 
 
+def test_an_oracle_that_looked_too_seldom_is_not_believed() -> None:
+    verdict = Verdict(samples=4, samples_due=5)
+    with pytest.raises(AssertionError, match="only 4 looks at the commits of 5 due"):
+        verdict.must_be_clean("lost")
+    verdict.samples = 5
+    verdict.must_be_clean()
+
+
 def test_runs_are_read_from_all_files_by_when_they_began(tmp_path: Path) -> None:
     (tmp_path / "runs-1.log").write_text("begin b 1 7 u:9 1 20.5\nbegin c 2 5 u:8 1 10.0\nend c 2 5 u:8 1 11.0\n")
     (tmp_path / "runs-2.log").write_text("begin b 1 8 v:1 2 15.0\nend b 1 8 v:1 2 15.5\n")

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from tests.faults.children import Child
-from tests.faults.cluster import Cluster
+from tests.faults.cluster import Cluster, past_the_proxies
 from tests.faults.nemesis import Nemesis
 from tests.faults.oracle import Verdict, judge_outcomes, judge_runs, read_runs
 from tests.faults.producer import Producer
@@ -26,6 +26,7 @@ from yadtq.errors import ResultStoreUnavailable
 
 logger = logging.getLogger(__name__)
 
+LOOK_AT_LEAST_EVERY = 5.0  # seconds, on the average: so often the commits are looked at, also while servers are away
 REPORT_FOLDER = os.environ.get("SOAK_REPORT")  # where `make soak` wants each trial's record
 
 
@@ -49,7 +50,7 @@ class Trial:
         self.producer = Producer(self.house.client, seed)
         self.crew = Crew(folder, {**self.settings, "redis_url": self.redis.workers_url}, **options)
         self._outcomes = OutcomeWatcher(self.house)
-        self._offsets = OffsetWatcher(self.house)
+        self._offsets = OffsetWatcher(self.house, past_the_proxies(cluster.kafka.server))
         self.verdict = Verdict()
         self.figures: list[Figure] = []
         self._begun_at = time.time()
@@ -154,6 +155,7 @@ class Trial:
         verdict.excuse(may_be_lost)
         verdict.too_early = self._offsets.too_early
         verdict.samples = self._offsets.samples
+        verdict.samples_due = int((time.time() - self._begun_at) / LOOK_AT_LEAST_EVERY)
         verdict.still_running = [result.id for result in self.house.views.tasks(TaskStatus.PROCESSING, limit=100).items]
         verdict.tracebacks = self.crew.tracebacks()
         logger.warning("verdict: %s, %d looks at commits", verdict.summary(), verdict.samples)
