@@ -27,7 +27,8 @@ from yadtq.errors import ResultStoreUnavailable
 logger = logging.getLogger(__name__)
 
 LOOK_AT_LEAST_EVERY = 5.0  # seconds, on the average: so often the commits are looked at, also while servers are away
-REPORT_FOLDER = os.environ.get("SOAK_REPORT")  # where `make soak` wants each trial's record
+# Where `make soak` wants each trial's record.
+REPORT_FOLDER = Path(folder) if (folder := os.environ.get("SOAK_REPORT")) else None
 
 
 class Trial:
@@ -72,7 +73,7 @@ class Trial:
             ends.callback(self._outcomes.stop)
             ends.callback(self.crew.end)
         if REPORT_FOLDER and self.reported:
-            write_record(Path(REPORT_FOLDER), self._record(passed=error is None))
+            write_record(REPORT_FOLDER, self._record(passed=error is None))
 
     def start_workers(self, count: int, **settings: Any) -> None:
         """Start so many and return once each of them has beaten."""
@@ -101,9 +102,9 @@ class Trial:
         """The tasks under way in a worker, by what it wrote down."""
         return {run.id for run in read_runs(self.folder) if run.pid == worker.pid and run.ended_at is None}
 
-    def hold(self, what: str, value: float, at_most: float) -> None:
-        """A figure that must not be higher than promised; kept for the report."""
-        self.figures.append(Figure(what, value, at_most))
+    def hold(self, what: str, value: float, at_most: float, *, recovery: bool = False) -> None:
+        """A figure that must not be higher than promised; kept for the report, which tells times to recovery apart."""
+        self.figures.append(Figure(what, value, at_most, recovery))
         logger.warning("figure: %s %.1f, at most %g", what, value, at_most)
         assert value <= at_most, f"{what}: {value:g}, more than {at_most:g}"
 
