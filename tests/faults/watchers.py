@@ -99,6 +99,11 @@ class OffsetWatcher(threading.Thread):
         self._stop_asked.set()
         self.join(30)
 
+    @property
+    def uncommitted(self) -> set[str]:
+        """The tasks of the records that are not below a committed offset, as far as was looked."""
+        return {task_id for records in [*self._read.values()] for _, task_id, _ in [*records]}
+
     def _watch(self) -> None:
         consumer = KafkaConsumer(
             bootstrap_servers=self._servers, group_id=None, auto_offset_reset="earliest", enable_auto_commit=False
