@@ -11,6 +11,7 @@ import pytest
 from tests.faults.conftest import Form, NewTrial
 from tests.faults.harms import Harms
 from tests.faults.nemesis import Nemesis
+from tests.faults.oracle import longest_pause
 from tests.helpers import eventually
 
 
@@ -39,6 +40,7 @@ def test_faults_at_random(new_trial: NewTrial, form: Form) -> None:
         trial.producer.join(seconds + 300)
     verdict = trial.judge(within=120)
     verdict.must_be_clean()
+    trial.note("seconds in which no task ended, at most", longest_pause(trial.ended_at.values()))
 
 
 def test_a_nemesis_keeps_to_the_clock_and_does_one_harm_at_a_time() -> None:
