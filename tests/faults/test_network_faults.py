@@ -39,6 +39,7 @@ def test_12_workers_reach_redis_and_not_kafka(new_trial: NewTrial, form: Form) -
     trial.wait_for_rejoin(trial.crew.running, fault.over_at, 2 * REJOINS)
     verdict = trial.judge(within=120)
     verdict.must_be_clean()
+    trial.looked_on(fault)
     trial.all_accepted()
     trial.hold_each_once()
     still = [run for run in verdict.runs if fault.begun_at + LEASE * form.scale < run.begun_at < fault.over_at]

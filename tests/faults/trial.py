@@ -14,7 +14,7 @@ from typing import Any
 
 from tests.faults.children import Child
 from tests.faults.cluster import Cluster, past_the_proxies
-from tests.faults.nemesis import Nemesis
+from tests.faults.nemesis import Fault, Nemesis
 from tests.faults.oracle import (
     Verdict,
     judge_outcomes,
@@ -191,6 +191,12 @@ class Trial:
     def all_accepted(self) -> None:
         """No submit was refused: for faults that a client need not notice."""
         assert self.producer.ledger.errors == []
+
+    def looked_on(self, fault: Fault) -> None:
+        """The commits were looked at while this fault lasted: for faults that do not keep the watcher from it."""
+        looks = sum(fault.begun_at < at < fault.over_at for at in self._offsets.looked_at)
+        due = (fault.over_at - fault.begun_at) / LOOK_AT_LEAST_EVERY
+        assert looks >= due, f"only {looks} looks at the commits while {fault.what}"
 
     def _submitted_since(self, moment: float) -> set[str]:
         promises = self.producer.ledger.promises.copy()  # its own thread may go on submitting

@@ -76,7 +76,7 @@ class OffsetWatcher(threading.Thread):
     def __init__(self, house: House, kafka_servers: list[str]) -> None:
         super().__init__(name="offsets", daemon=True)
         self.too_early: list[str] = []
-        self.samples = 0
+        self.looked_at: list[float] = []  # seconds since the epoch
         self.seen: set[str] = set()  # ids that have a record in Kafka
         self._house = house
         self._servers = kafka_servers
@@ -100,6 +100,10 @@ class OffsetWatcher(threading.Thread):
         self.join(30)
 
     @property
+    def samples(self) -> int:
+        return len(self.looked_at)
+
+    @property
     def uncommitted(self) -> set[str]:
         """The tasks of the records that are not below a committed offset, as far as was looked."""
         return {task_id for records in [*self._read.values()] for _, task_id, _ in [*records]}
@@ -120,7 +124,7 @@ class OffsetWatcher(threading.Thread):
                 self._compare(
                     {tp.partition: found.offset for tp, found in committed.items() if tp.topic == self._topic}
                 )
-                self.samples += 1
+                self.looked_at.append(time.time())
         finally:
             consumer.close(autocommit=False)
             admin.close()
