@@ -22,6 +22,12 @@ from tests.faults.nemesis import Fault
 from tests.faults.oracle import Verdict
 
 GUARDS = "guards"  # the folder of their proofs, in that of the records
+COUNTS = {  # of the oracle's summary, as columns
+    **{name: name for name in ("accepted", "ended", "excused")},
+    **{name: name.replace("_", " ") for name in Verdict.LINES},
+    "re_executed": "re-executed",
+    "samples": "looks at commits",
+}
 TOTALS = ("accepted", "lost", "unexpected", "two_outcomes")
 ORACLE = (
     "Every line of the oracle must be 0: tasks lost, runs of tasks never submitted, ids with two different accepted "
@@ -139,7 +145,7 @@ def render(records: Sequence[Record], proofs: Sequence[Proof], command: str) -> 
         ["## Trials", "", ORACLE, "", *_trials(records)],
         ["## Figures", "", *_figures(records)],
         ["## Guards: with one taken out, the oracle must fail by this line", "", *_guards(proofs)],
-        ["## Tasks ended over time", "", "Faults are marked in orange.", ""],
+        ["## Tasks ended over time", "", "Faults are marked in orange."],
         [f"![{record.title}]({_picture(record)})\n" for record in records if record.ended_at],
     ]
     return "\n".join(line for part in parts for line in [*part, ""])
@@ -161,12 +167,11 @@ def _summary(records: Sequence[Record], proofs: Sequence[Proof], command: str) -
 
 
 def _trials(records: Sequence[Record]) -> list[str]:
-    columns = ["accepted", "ended", "excused", *Verdict.LINES, "re_executed", "samples"]
     rows = [
         [
             record.title,
             record.seed,
-            *(record.summary.get(name, 0) for name in columns),
+            *(record.summary.get(name, 0) for name in COUNTS),
             record.submit_errors,
             len(record.faults),
             _number(record.recovery),
@@ -174,9 +179,8 @@ def _trials(records: Sequence[Record]) -> list[str]:
         ]
         for record in records
     ]
-    shown = [name.replace("_", " ") for name in columns[:-1]]
-    heads = ["test", "seed", *shown, "looks at commits", "submits refused", "faults", "recovery (s)", "passed"]
-    return _table(heads, rows)
+    counts = [f"{head}:" for head in COUNTS.values()]
+    return _table(["test", "seed:", *counts, "submits refused:", "faults:", "recovery (s):", "passed"], rows)
 
 
 def _figures(records: Sequence[Record]) -> list[str]:
@@ -185,18 +189,19 @@ def _figures(records: Sequence[Record]) -> list[str]:
         for record in records
         for figure in record.figures
     ]
-    return _table(["test", "seed", "what", "measured", "at most"], rows)
+    return _table(["test", "seed:", "what", "measured:", "at most:"], rows)
 
 
 def _guards(proofs: Sequence[Proof]) -> list[str]:
     rows = [[proof.guard, proof.scene.replace("_", " "), f"`{proof.line}`", _passed(proof.seen)] for proof in proofs]
-    return _table(["guard", "in the scene", "the oracle's line", "passed"], rows)
+    return _table(["guard", "in the scene", "the oracle's line", "seen"], rows)
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
-    """Numbers to the right."""
-    marks = ["---:" if rows and isinstance(cell, int) else "---" for cell in (rows[0] if rows else heads)]
-    return [f"| {' | '.join(map(str, line))} |" for line in (heads, marks, *rows)]
+    """A head that ends with a colon has its column to the right."""
+    marks = ["---:" if head.endswith(":") else "---" for head in heads]
+    names = [head.removesuffix(":") for head in heads]
+    return [f"| {' | '.join(map(str, line))} |" for line in (names, marks, *rows)]
 
 
 def _number(value: float | None) -> str:
