@@ -125,6 +125,7 @@ class Trial:
     def note(self, what: str, value: float) -> None:
         """A figure of which nothing is promised."""
         self.figures.append(Figure(what, value))
+        logger.warning("figure: %s %.1f", what, value)
 
     def done(self) -> int:
         """How many of the tasks have ended, by what was heard so far."""
