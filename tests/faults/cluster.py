@@ -11,6 +11,7 @@ from types import TracebackType
 
 import redis
 from kafka import KafkaAdminClient
+from kafka.errors import KafkaError
 
 from tests.faults.children import children_of
 from tests.faults.proxy import PASS, Proxy, Switchboard, Weather
@@ -22,6 +23,11 @@ NODES = 3
 QUICK_FENCING = {"broker.session.timeout.ms": "3000", "broker.heartbeat.interval.ms": "500"}
 # With these Redis syncs nothing while a child of its own saves, and the child takes ten minutes for each key (µs).
 NO_SYNC = {"no-appendfsync-on-rewrite": "yes", "rdb-key-save-delay": 600_000_000}
+
+
+def past_the_proxies(kafka: EmbeddedKafka) -> list[str]:
+    """The nodes' own addresses, by which they reach each other: no test breaks these links."""
+    return [f"127.0.0.1:{node.ports.broker}" for node in kafka.nodes]
 
 
 class KafkaCluster:
@@ -44,6 +50,10 @@ class KafkaCluster:
         for link, node in zip(self.links, self.server.nodes, strict=True):
             link.target = node.ports.client
         return self
+
+    def wait_until_in_sync(self) -> None:
+        """A node that is up and behind is as good as down: the next one's death would be the second."""
+        eventually(self._in_sync, 60, every=0.1)
 
     def stop(self) -> None:
         self.server.stop()
@@ -70,6 +80,16 @@ class KafkaCluster:
     @property
     def bootstrap(self) -> list[str]:
         return self.server.bootstrap_servers
+
+    def _in_sync(self) -> bool:
+        admin = KafkaAdminClient(bootstrap_servers=past_the_proxies(self.server))
+        try:
+            parts = [part for topic in admin.describe_topics() for part in topic["partitions"]]
+        except KafkaError:  # it has only just come back
+            return False
+        finally:
+            admin.close()
+        return all(len(part["isr_nodes"]) == len(part["replica_nodes"]) for part in parts)
 
 
 class RedisPair:
@@ -186,7 +206,10 @@ class Cluster:
     ) -> None:
         self._stack.close()
 
-    def new_redis(self) -> RedisPair:
-        """A Redis of its own for one test, which stops it."""
+    def new_redis(self, seed: int) -> RedisPair:
+        """A Redis of its own for one test, which stops it; by the seed all links begin their chances anew."""
         self._count += 1
-        return RedisPair(self._folder / f"redis-{self._count}", self.switchboard).start()
+        pair = RedisPair(self._folder / f"redis-{self._count}", self.switchboard)
+        for number, link in enumerate([pair.workers_link, pair.clients_link, *self.kafka.links]):
+            link.reseed(seed + number)
+        return pair.start()

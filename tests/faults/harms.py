@@ -85,6 +85,7 @@ class Harms:
     def _kill_node(self, index: int, what: str) -> str:
         self._trial.cluster.kafka.server.nodes[index].kill()
         self._wait_and_start_kafka()
+        self._trial.cluster.kafka.wait_until_in_sync()
         return f"kill -9 of {what} {index + 1}, back after {self._away:g} s"
 
     def _wait_and_start_kafka(self) -> None:

@@ -44,7 +44,10 @@ class Nemesis:
 
     @contextmanager
     def every(self, seconds: float, *harms: Harm, jitter: float = 0.0) -> Iterator[None]:
-        """While the block runs, one of the harms every so many seconds; none is under way when it ends."""
+        """While the block runs, one of the harms begins every so many seconds, by the clock.
+
+        After one that takes longer than that the next begins at once; none is under way when the block ends.
+        """
         thread = threading.Thread(target=self._loop, args=(seconds, harms, jitter), name="nemesis", daemon=True)
         self._stop.clear()
         thread.start()
@@ -62,7 +65,9 @@ class Nemesis:
         self._stop.wait(seconds)
 
     def _loop(self, seconds: float, harms: tuple[Harm, ...], jitter: float) -> None:
-        while not self._stop.wait(seconds * (1 + jitter * self.random.uniform(-1, 1))):
+        begun = time.monotonic()
+        while not self._stop.wait(begun + seconds * (1 + jitter * self.random.uniform(-1, 1)) - time.monotonic()):
+            begun = time.monotonic()
             try:
                 self.once(self.random.choice(harms))
             except BaseException as error:  # noqa: BLE001 -- raised again in the test's own thread

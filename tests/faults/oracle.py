@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +24,10 @@ class Run(NamedTuple):
     pid: int
     begun_at: float
     ended_at: float | None  # None: the process died in it
+
+    @property
+    def incarnation(self) -> str:
+        return self.token.partition(":")[0]
 
 
 def read_runs(folder: Path) -> list[Run]:
@@ -63,6 +68,7 @@ class Verdict:
     late: list[str] = field(default_factory=list)  # ended after the time that the test had set for them
     re_executed: int = 0  # runs beyond the first one of an attempt
     samples: int = 0  # looks at the committed offsets
+    samples_due: int = 0  # with fewer than these, what was committed too early may not have been seen
     runs: list[Run] = field(default_factory=list)
 
     LINES = (
@@ -83,6 +89,7 @@ class Verdict:
         found = {line: what for line, what in self.failures().items() if line not in but}
         said = "; ".join(f"{line}: {len(what)}, such as {what[0]}" for line, what in found.items())
         assert not found, f"the oracle says {said}"
+        assert self.samples >= self.samples_due, f"only {self.samples} looks at the commits of {self.samples_due} due"
 
     def summary(self) -> dict[str, Any]:
         """Counts alone, for a report."""
@@ -93,6 +100,7 @@ class Verdict:
             "excused": len(self.excused),
             **counts,
             "re_executed": self.re_executed,
+            "samples": self.samples,
         }
 
 
@@ -100,8 +108,7 @@ def judge_runs(verdict: Verdict, runs: Sequence[Run], known: set[str]) -> None:
     """What the workers' own files say."""
     verdict.runs = list(runs)
     verdict.unexpected = sorted({run.id for run in runs} - known)
-    attempts = Counter((run.id, run.attempt) for run in runs)
-    verdict.re_executed = sum(count - 1 for count in attempts.values())
+    verdict.re_executed = re_executions(runs)
     fences = Counter((run.id, run.fence) for run in runs)
     verdict.fences += [
         f"fence {fence} of task {task_id} was given {n} times" for (task_id, fence), n in fences.items() if n > 1
@@ -147,6 +154,12 @@ def judge_outcomes(
     ]
 
 
+def re_executions(runs: Sequence[Run], but: Container[str] = ()) -> int:
+    """How many runs began beyond the first one of an attempt, ``but`` of these tasks."""
+    attempts = Counter((run.id, run.attempt) for run in runs if run.id not in but)
+    return sum(count - 1 for count in attempts.values())
+
+
 def rerun_delays(runs: Sequence[Run], deaths: Mapping[int, float]) -> list[float]:
     """Seconds from a worker's death (by its pid) to the next run of each task that died with it."""
     by_task: dict[str, list[Run]] = defaultdict(list)
@@ -166,6 +179,31 @@ def first_begin_after(runs: Sequence[Run], moment: float) -> float:
     return min(run.begun_at for run in runs if run.begun_at > moment) - moment
 
 
+def rejoin_delay(
+    runs: Sequence[Run], results: Mapping[str, TaskResult], pid: int, moment: float, *, renewed: bool = False
+) -> float:
+    """Seconds from a moment until a process began a run that became one of these results; infinite where there is none.
+
+    ``renewed``: by an incarnation that had begun nothing before, since the old one was declared dead.
+    """
+    own = [run for run in runs if run.pid == pid]
+    old = {run.incarnation for run in own if renewed and run.begun_at <= moment}
+    for run in own:
+        if run.begun_at > moment and run.incarnation not in old and _accepted(run, results):
+            return run.begun_at - moment
+    return math.inf
+
+
+def _accepted(run: Run, results: Mapping[str, TaskResult]) -> bool:
+    result = results.get(run.id)
+    return result is not None and result.ok and bool(result.result[1] == run.fence)
+
+
+def longest_pause(moments: Iterable[float]) -> float:
+    """The most seconds between one moment and the next."""
+    return max((later - earlier for earlier, later in pairwise(sorted(moments))), default=0.0)
+
+
 def longest_standstill(runs: Sequence[Run], results: Mapping[str, TaskResult]) -> float:
     """The most seconds in which a partition began no task although one of its tasks waited for its first run."""
     begun: dict[str, float] = {}
@@ -175,10 +213,10 @@ def longest_standstill(runs: Sequence[Run], results: Mapping[str, TaskResult]) -
     for task_id, result in results.items():
         if task_id in begun and result.partition is not None and result.submitted_at is not None:
             partitions[result.partition].append((begun[task_id], result.submitted_at))
-    return max(map(_longest_pause, partitions.values()))
+    return max(map(_pause_of_a_partition, partitions.values()))
 
 
-def _longest_pause(tasks: list[tuple[float, float]]) -> float:
+def _pause_of_a_partition(tasks: list[tuple[float, float]]) -> float:
     """The same of one partition's tasks, each as (begun at, submitted at)."""
     longest, later, waiting_since = 0.0, math.inf, math.inf
     for begun_at, submitted_at in sorted(tasks, reverse=True):

@@ -45,10 +45,10 @@ class Ledger:
 
 
 class Producer:
-    """One thread that submits; ``pace`` in tasks a second."""
+    """One thread that submits; ``pace`` in tasks a second. Several may write into one ledger."""
 
-    def __init__(self, client: TaskClient, seed: int) -> None:
-        self.ledger = Ledger()
+    def __init__(self, client: TaskClient, seed: int, ledger: Ledger | None = None) -> None:
+        self.ledger = Ledger() if ledger is None else ledger
         self._client = client
         self._random = random.Random(seed)
         self._threads: list[threading.Thread] = []

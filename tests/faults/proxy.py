@@ -61,6 +61,10 @@ class Proxy:
         """Reset every open connection, once; new ones are taken as before."""
         self._on_loop(self._cut())
 
+    def reseed(self, seed: int) -> None:
+        """Begin its chances anew."""
+        self._random.seed(seed)
+
     async def _set(self, weather: Weather) -> None:
         self.weather = weather
         self._changed.set()

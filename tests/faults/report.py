@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,14 +21,46 @@ from typing import Any
 from tests.faults.nemesis import Fault
 from tests.faults.oracle import Verdict
 
+GUARDS = "guards"  # the folder of their proofs, in that of the records
+COUNTS = {  # of the oracle's summary, as columns
+    **{name: name for name in ("accepted", "ended", "excused")},
+    **{name: name.replace("_", " ") for name in Verdict.LINES},
+    "re_executed": "re-executed",
+    "samples": "looks at commits",
+}
+TOTALS = ("accepted", "lost", "unexpected", "two_outcomes")
+ORACLE = (
+    "Every line of the oracle must be 0: tasks lost, runs of tasks never submitted, ids with two different accepted "
+    "outcomes, wrong results, fences out of order, offsets committed too early, tasks left running, tracebacks. "
+    "Re-executions are runs beyond the first of an attempt: the price of a worker's death. Excused are tasks that only "
+    "Redis held when it lost its last seconds or everything, as `docs/guarantees.md` says. Recovery is the longest of the "
+    "trial's times to recovery, which are among the figures."
+)
+
 
 @dataclass
 class Figure:
-    """What was measured, and what it must not be higher than."""
+    """What was measured, and what it must not be higher than; nothing is promised where that is infinite."""
 
     what: str
     value: float
-    at_most: float
+    at_most: float = math.inf
+    recovery: bool = False  # whether it is a time to recovery, in seconds
+
+
+@dataclass
+class Proof:
+    """One guard was taken out: whether the oracle failed by the line that it had to."""
+
+    guard: str
+    scene: str
+    line: str
+    begun_at: float
+    seen: bool = False
+
+    @classmethod
+    def read(cls, path: Path) -> Proof:
+        return cls(**json.loads(path.read_text()))
 
 
 @dataclass
@@ -54,6 +88,11 @@ class Record:
         clean = not any(self.summary.get(name) for name in Verdict.LINES)
         return self.passed and clean and all(figure.value <= figure.at_most for figure in self.figures)
 
+    @property
+    def recovery(self) -> float | None:
+        """The longest of its times to recovery."""
+        return max((figure.value for figure in self.figures if figure.recovery), default=None)
+
     @classmethod
     def read(cls, path: Path) -> Record:
         found = json.loads(path.read_text())
@@ -66,6 +105,19 @@ def write_record(folder: Path, record: Record) -> None:
     """Keep a trial's record; a second one of the same test and seed replaces it."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{record.test}-{record.seed}.json").write_text(json.dumps(asdict(record)))
+
+
+@contextmanager
+def kept(proof: Proof, folder: Path | None) -> Iterator[None]:
+    """Keep, where there is a folder for it, whether the block came to its end; rounds are kept beside each other."""
+    try:
+        yield
+        proof.seen = True
+    finally:
+        if folder is not None:
+            (folder / GUARDS).mkdir(parents=True, exist_ok=True)
+            path = folder / GUARDS / f"{proof.guard}-{proof.begun_at:.0f}.json"
+            path.write_text(json.dumps(asdict(proof)))
 
 
 def draw(record: Record, path: Path) -> None:
@@ -86,42 +138,82 @@ def draw(record: Record, path: Path) -> None:
     plot.savefig(path, metadata={"Date": None})
 
 
-def render(records: Sequence[Record], command: str) -> str:
+def render(records: Sequence[Record], proofs: Sequence[Proof], command: str) -> str:
     """The page, in Markdown."""
+    parts = [
+        _summary(records, proofs, command),
+        ["## Trials", "", ORACLE, "", *_trials(records)],
+        ["## Figures", "", *_figures(records)],
+        ["## Guards: with one taken out, the oracle must fail by this line", "", *_guards(proofs)],
+        ["## Tasks ended over time", "", "Faults are marked in orange."],
+        [f"![{record.title}]({_picture(record)})\n" for record in records if record.ended_at],
+    ]
+    return "\n".join(line for part in parts for line in [*part, ""])
+
+
+def _summary(records: Sequence[Record], proofs: Sequence[Proof], command: str) -> list[str]:
     days = time.strftime("%Y-%m-%d", time.gmtime(min(record.begun_at for record in records)))
-    lines = [
+    totals = [f"{name}: {sum(record.summary.get(name, 0) for record in records)}" for name in TOTALS]
+    return [
         "# Soak report",
         "",
-        f"Made by `{command}` of commit {_commit()} on {days}, {os.cpu_count()} cores, Python {platform.python_version()}. "
-        "Every line of the oracle must be 0: tasks lost, runs of tasks never submitted, ids with two different accepted "
-        "outcomes, wrong results, fences out of order, offsets committed too early, tasks left running, tracebacks. "
-        "Re-executions are runs beyond the first of an attempt: the price of a worker's death. Excused are tasks that only "
-        "Redis held when it lost its last seconds or everything, as `docs/guarantees.md` says.",
+        f"Made by `{command}` of commit {_commit()} on {days}, {os.cpu_count()} cores, Python {platform.python_version()}.",
         "",
-        f"| test | seed | accepted | ended | excused | {' | '.join(Verdict.LINES).replace('_', ' ')} | re-executed | submits refused | faults | passed |",
-        f"|---|{'---:|' * (len(Verdict.LINES) + 7)}---|",
+        f"- Trials passed: {sum(record.good for record in records)} of {len(records)}",
+        f"- Guards whose absence the oracle saw: {sum(proof.seen for proof in proofs)} of {len(proofs)}",
+        f"- Tasks {', '.join(totals).replace('_', ' ')}",
+        f"- Seeds: {', '.join(str(record.seed) for record in records)}",
     ]
-    for record in records:
-        counts = [
-            record.summary.get(name, 0) for name in ("accepted", "ended", "excused", *Verdict.LINES, "re_executed")
-        ]
-        shown = [
+
+
+def _trials(records: Sequence[Record]) -> list[str]:
+    rows = [
+        [
             record.title,
             record.seed,
-            *counts,
+            *(record.summary.get(name, 0) for name in COUNTS),
             record.submit_errors,
             len(record.faults),
-            "yes" if record.good else "**no**",
+            _number(record.recovery),
+            _passed(record.good),
         ]
-        lines.append(f"| {' | '.join(map(str, shown))} |")
-    lines += ["", "## Figures", "", "| test | seed | what | measured | at most |", "|---|---:|---|---:|---:|"]
-    for record in records:
-        lines += [
-            f"| {record.title} | {record.seed} | {f.what} | {f.value:.4g} | {f.at_most:.4g} |" for f in record.figures
-        ]
-    lines += ["", "## Tasks ended over time", "", "Faults are marked in orange.", ""]
-    lines += [f"![{record.title}]({_picture(record)})\n" for record in records if record.ended_at]
-    return "\n".join(lines)
+        for record in records
+    ]
+    counts = [f"{head}:" for head in COUNTS.values()]
+    return _table(["test", "seed:", *counts, "submits refused:", "faults:", "recovery (s):", "passed"], rows)
+
+
+def _figures(records: Sequence[Record]) -> list[str]:
+    rows = [
+        [record.title, record.seed, figure.what, _number(figure.value), _bound(figure.at_most)]
+        for record in records
+        for figure in record.figures
+    ]
+    return _table(["test", "seed:", "what", "measured:", "at most:"], rows)
+
+
+def _guards(proofs: Sequence[Proof]) -> list[str]:
+    rows = [[proof.guard, proof.scene.replace("_", " "), f"`{proof.line}`", _passed(proof.seen)] for proof in proofs]
+    return _table(["guard", "in the scene", "the oracle's line", "seen"], rows)
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
+    """A head that ends with a colon has its column to the right."""
+    marks = ["---:" if head.endswith(":") else "---" for head in heads]
+    names = [head.removesuffix(":") for head in heads]
+    return [f"| {' | '.join(map(str, line))} |" for line in (names, marks, *rows)]
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}"
+
+
+def _bound(value: float) -> str:
+    return _number(None if value == math.inf else value)
+
+
+def _passed(good: bool) -> str:
+    return "yes" if good else "**no**"
 
 
 def _commit() -> str:
@@ -137,13 +229,14 @@ def _picture(record: Record) -> str:
 def main() -> None:
     records_folder, output = map(Path, sys.argv[1:3])
     records = sorted(map(Record.read, records_folder.glob("*.json")), key=lambda record: record.begun_at)
+    proofs = sorted(map(Proof.read, (records_folder / GUARDS).glob("*.json")), key=lambda proof: proof.begun_at)
     if not records:
         sys.exit(f"{records_folder} holds no record of a trial: run the fault tests with SOAK_REPORT={records_folder}")
     output.mkdir(parents=True, exist_ok=True)
     for record in records:
         if record.ended_at:
             draw(record, output / _picture(record))
-    (output / "README.md").write_text(render(records, "make soak"))
+    (output / "README.md").write_text(render(records, proofs, "make soak"))
 
 
 if __name__ == "__main__":

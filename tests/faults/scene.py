@@ -34,6 +34,8 @@ HOUR = 3_600_000  # ms
 class OneNode:
     """The Kafka of a bench; no scene breaks it."""
 
+    links = ()  # clients reach it directly
+
     def __init__(self, server: EmbeddedKafka) -> None:
         self.server = server
 

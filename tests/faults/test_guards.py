@@ -6,6 +6,7 @@ Each scene is played twice: with the engine as it is, and with one guard taken o
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,7 +17,9 @@ from tests.faults.guards import GUARDS, Guard
 from tests.faults.model_guards import MODEL_GUARDS
 from tests.faults.oracle import Verdict
 from tests.faults.patches import Patch, Rotten
+from tests.faults.report import Proof, kept
 from tests.faults.scene import Bench, Scene, Script
+from tests.faults.trial import REPORT_FOLDER
 from yadtq.embedded import EmbeddedKafka
 
 Play = Callable[..., None]
@@ -63,8 +66,9 @@ def test_the_engine_keeps_its_promises(play: Play, scene: str) -> None:
 @pytest.mark.faults
 @pytest.mark.parametrize("guard", EACH)
 def test_the_oracle_sees_that_the_guard_is_missing(play: Play, guard: Guard) -> None:
-    with pytest.raises(AssertionError, match=rf"^the oracle says .*\b{guard.line}: \d"):
-        play(guard.scene, guard.name)
+    with kept(Proof(guard.name, guard.scene, guard.line, time.time()), REPORT_FOLDER):
+        with pytest.raises(AssertionError, match=rf"^the oracle says .*\b{guard.line}: \d"):
+            play(guard.scene, guard.name)
 
 
 @pytest.mark.parametrize("guard", GUARDS.values(), ids=list(GUARDS))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,8 +17,11 @@ from tests.faults.oracle import (
     first_begin_after,
     judge_outcomes,
     judge_runs,
+    longest_pause,
     longest_standstill,
+    re_executions,
     read_runs,
+    rejoin_delay,
     rerun_delays,
 )
 from tests.faults.producer import Ledger, Promise
@@ -143,6 +147,14 @@ def test_a_failure_names_the_lines_that_this_fault_does_not_allow() -> None:
     assert verdict.summary()["lost"] == 1
 
 
+def test_an_oracle_that_looked_too_seldom_is_not_believed() -> None:
+    verdict = Verdict(samples=4, samples_due=5)
+    with pytest.raises(AssertionError, match="only 4 looks at the commits of 5 due"):
+        verdict.must_be_clean("lost")
+    verdict.samples = 5
+    verdict.must_be_clean()
+
+
 def test_runs_are_read_from_all_files_by_when_they_began(tmp_path: Path) -> None:
     (tmp_path / "runs-1.log").write_text("begin b 1 7 u:9 1 20.5\nbegin c 2 5 u:8 1 10.0\nend c 2 5 u:8 1 11.0\n")
     (tmp_path / "runs-2.log").write_text("begin b 1 8 v:1 2 15.0\nend b 1 8 v:1 2 15.5\n")
@@ -173,6 +185,28 @@ def test_the_time_from_a_death_to_the_next_run() -> None:
     assert first_begin_after(runs, 10.0) == 21.0
 
 
+def test_second_runs_are_counted_but_of_tasks_that_may_have_them() -> None:
+    runs = [run("a", 1), run("a", 2), run("a", 3, attempt=2), run("b", 1), run("b", 2), run("b", 3)]
+    assert re_executions(runs) == 3
+    assert re_executions(runs, {"b"}) == 1
+
+
+def test_a_worker_works_again_when_a_run_of_its_own_is_accepted() -> None:
+    def delay(*runs: Run, renewed: bool = False) -> float:
+        return rejoin_delay(runs, {"new": row("new", [9, 7])}, 1, 10.0, renewed=renewed)
+
+    def old(task_id: str, fence: int, at: float) -> Run:
+        return run(task_id, fence, at=at)._replace(token="old:1")
+
+    assert delay(old("new", 7, at=13)) == 3
+    assert delay(old("new", 7, at=9)) == math.inf
+    assert delay(run("new", 6, at=13)) == math.inf  # its outcome was refused
+    assert delay(run("other", 7, at=13)) == math.inf  # not of a task that counts
+    assert delay(run("new", 7, at=13, pid=2)) == math.inf
+    assert delay(old("other", 1, at=9), old("new", 7, at=13), renewed=True) == math.inf
+    assert delay(old("other", 1, at=9), run("new", 7, at=13), renewed=True) == 3
+
+
 def test_the_longest_time_a_partition_stood_still_while_a_task_waited() -> None:
     def found(*tasks: tuple[int, float, float]) -> float:
         """Tasks as (partition, submitted at, begun at)."""
@@ -190,6 +224,11 @@ def test_the_longest_time_a_partition_stood_still_while_a_task_waited() -> None:
     assert found((0, 1, 2), (0, 3, 51), (0, 50, 52)) == 48
     assert found((0, 1, 40), (0, 2, 3), (0, 30, 31)) == 28  # from 3 to 31 the first one waited
     assert found((0, 1, 2), (1, 3, 20), (0, 4, 5)) == 17  # each partition by itself
+
+
+def test_the_longest_pause_between_two_ends() -> None:
+    assert longest_pause([9.0, 2.0, 3.0]) == 6.0
+    assert longest_pause([9.0]) == 0.0
 
 
 def test_tracebacks_are_found_unless_a_task_raised_them_on_purpose(tmp_path: Path) -> None:

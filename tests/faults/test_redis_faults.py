@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ import pytest
 from tests.faults.children import Child
 from tests.faults.conftest import Form, NewTrial
 from tests.faults.nemesis import Fault
-from tests.faults.oracle import Verdict, first_begin_after, read_runs
+from tests.faults.oracle import read_runs
 from tests.faults.producer import SHORT, Producer, Promise
 from tests.faults.producer_main import key_of, read_ids
 from tests.faults.trial import Trial
@@ -26,9 +27,10 @@ from yadtq import TaskStatus
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 
-WORKING_AGAIN = 15.0  # seconds from Redis' return to the next accepted submit, and to the next run
+WORKING_AGAIN = 15.0  # seconds from Redis' return to the next accepted submit, and until every worker works
+TOLD_AGAIN = 5.0  # seconds: what has ended in them, workers tell a Redis that went back or is empty
 PAGE_CATCHES_UP = 5.0  # seconds from Redis' return until a live page shows what it holds
-SUBMIT_FAILS = 6.0  # seconds within which a submit returns an id or raises: five are promised
+SUBMIT_FAILS = 5.0  # seconds within which a submit returns an id or raises
 UNTOLD = range(1000, 1016)  # numbers whose submits have not returned when their client and Redis die
 NOWHERE = "127.0.0.1:1"  # nothing listens there
 DELAY = 3.0  # seconds; a delayed task is in Redis alone until it is due
@@ -60,18 +62,18 @@ def start_four_workers(trial: Trial) -> None:
     trial.wait_for_balance()
 
 
-def judge_but(trial: Trial, may_be_lost: Callable[[], set[str]]) -> Verdict:
+def judge_but(trial: Trial, may_be_lost: Callable[[], set[str]]) -> None:
     """Only these tasks may be lost, and some of them are, or the fault was none."""
     verdict = trial.judge(within=120, may_be_lost=may_be_lost)
     verdict.must_be_clean()
     assert verdict.excused, "Redis lost nothing: the fault did not take place"
-    return verdict
 
 
-def hold_recovery(trial: Trial, verdict: Verdict, back_at: float) -> None:
+def hold_recovery(trial: Trial, back_at: float) -> None:
     accepted = [promise.at for promise in trial.producer.ledger.promises.values() if promise.at > back_at]
-    trial.hold("seconds from Redis' return to an accepted submit", min(accepted) - back_at, WORKING_AGAIN)
-    trial.hold("seconds from Redis' return to a run", first_begin_after(verdict.runs, back_at), WORKING_AGAIN)
+    seconds = min(accepted) - back_at
+    trial.hold("seconds from Redis' return to an accepted submit", seconds, WORKING_AGAIN, recovery=True)
+    trial.hold_rejoin(trial.crew.running, back_at, WORKING_AGAIN)
 
 
 def test_6_redis_is_killed_and_loses_its_last_second(new_trial: NewTrial, form: Form) -> None:
@@ -95,12 +97,15 @@ def test_6_redis_is_killed_and_loses_its_last_second(new_trial: NewTrial, form: 
         trial.wait_for_done(count // 3, 60)
         fault = trial.nemesis.once(crash)
         caught_up = page.seconds_to_catch_up(within=30)
+        trial.wait_for_rejoin(trial.crew.running, fault.over_at, 2 * WORKING_AGAIN)
         trial.wait_for_done(count // 2, 60)
         page.must_be_well()
-    verdict = judge_but(trial, lambda: trial.only_in_redis(lost_from, lost_to))
-    hold_recovery(trial, verdict, fault.over_at)
+    judge_but(trial, lambda: trial.only_in_redis(lost_from, lost_to))
+    trial.hold_each_once()
+    hold_recovery(trial, fault.over_at)
     trial.hold("seconds from Redis' return until the page showed what it holds", caught_up, PAGE_CATCHES_UP)
-    trial.hold("seconds of the slowest submit", max(trial.producer.ledger.seconds), SUBMIT_FAILS)
+    at_most = SUBMIT_FAILS if form.whole else SUBMIT_FAILS + 1.0  # a busy machine is a second late
+    trial.hold("seconds of the slowest submit", max(trial.producer.ledger.seconds), at_most)
 
 
 def test_a_durable_submit_outlives_its_client_and_the_last_second_of_redis(new_trial: NewTrial) -> None:
@@ -153,7 +158,10 @@ def queued(trial: Trial) -> int:
 def test_7_redis_is_emptied(new_trial: NewTrial, form: Form) -> None:
     count = form.tasks(2000, 1000)
 
+    uncommitted: set[str] = set()
+
     def empty(_: Random) -> str:
+        uncommitted.update(trial.uncommitted())
         with trial.redis.connection() as redis:
             redis.flushall()
         return "FLUSHALL"
@@ -164,8 +172,12 @@ def test_7_redis_is_emptied(new_trial: NewTrial, form: Form) -> None:
     with delayed_tasks(trial):
         trial.wait_for_done(count // 3, 60)
         fault = trial.nemesis.once(empty)
-    waiting = waiting_for_a_retry(trial, fault)
+        waiting = waiting_for_a_retry(trial, fault)
+        trial.wait_for_rejoin(trial.crew.running, fault.over_at, 2 * WORKING_AGAIN)
     judge_but(trial, lambda: trial.only_in_redis(0.0, fault.over_at) | waiting)
+    long_over = {run.id for run in trial.verdict.runs if (run.ended_at or math.inf) < fault.begun_at - TOLD_AGAIN}
+    trial.hold_each_once(but=waiting | (long_over & uncommitted))
+    hold_recovery(trial, fault.over_at)
 
 
 def waiting_for_a_retry(trial: Trial, fault: Fault) -> set[str]:
@@ -197,6 +209,8 @@ def test_8_a_replica_without_the_last_two_seconds_takes_over(new_trial: NewTrial
     with delayed_tasks(trial):
         trial.wait_for_done(count // 3, 60)
         fault = trial.nemesis.once(fail_over)
+        trial.wait_for_rejoin(trial.crew.running, fault.over_at, 2 * WORKING_AGAIN)
         trial.wait_for_done(count // 2, 60)
-    verdict = judge_but(trial, lambda: trial.only_in_redis(lost_from, killed_at))
-    hold_recovery(trial, verdict, fault.over_at)
+    judge_but(trial, lambda: trial.only_in_redis(lost_from, killed_at))
+    trial.hold_each_once()
+    hold_recovery(trial, fault.over_at)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from random import Random
@@ -13,10 +13,18 @@ from types import TracebackType
 from typing import Any
 
 from tests.faults.children import Child
-from tests.faults.cluster import Cluster
-from tests.faults.nemesis import Nemesis
-from tests.faults.oracle import Verdict, judge_outcomes, judge_runs, read_runs
-from tests.faults.producer import Producer
+from tests.faults.cluster import Cluster, past_the_proxies
+from tests.faults.nemesis import Fault, Nemesis
+from tests.faults.oracle import (
+    Verdict,
+    judge_outcomes,
+    judge_runs,
+    longest_standstill,
+    re_executions,
+    read_runs,
+    rejoin_delay,
+)
+from tests.faults.producer import SHORT, Producer
 from tests.faults.report import Figure, Record, write_record
 from tests.faults.watchers import OffsetWatcher, OutcomeWatcher
 from tests.faults.workers import Crew
@@ -26,7 +34,9 @@ from yadtq.errors import ResultStoreUnavailable
 
 logger = logging.getLogger(__name__)
 
-REPORT_FOLDER = os.environ.get("SOAK_REPORT")  # where `make soak` wants each trial's record
+LOOK_AT_LEAST_EVERY = 5.0  # seconds, on the average: so often the commits are looked at, also while servers are away
+# Where `make soak` wants each trial's record.
+REPORT_FOLDER = Path(folder) if (folder := os.environ.get("SOAK_REPORT")) else None
 
 
 class Trial:
@@ -42,14 +52,14 @@ class Trial:
         self.folder = folder
         self.seed = seed
         self.nemesis = Nemesis(seed)
-        self.redis = cluster.new_redis()
+        self.redis = cluster.new_redis(seed)
         servers = new_settings(cluster.kafka.server, self.redis.now)
         self.settings = {**servers, "time_scale": 1.0, **settings, "redis_url": self.redis.clients_url}
         self.house = House(self.settings)
         self.producer = Producer(self.house.client, seed)
         self.crew = Crew(folder, {**self.settings, "redis_url": self.redis.workers_url}, **options)
         self._outcomes = OutcomeWatcher(self.house)
-        self._offsets = OffsetWatcher(self.house)
+        self._offsets = OffsetWatcher(self.house, past_the_proxies(cluster.kafka.server))
         self.verdict = Verdict()
         self.figures: list[Figure] = []
         self._begun_at = time.time()
@@ -71,7 +81,7 @@ class Trial:
             ends.callback(self._outcomes.stop)
             ends.callback(self.crew.end)
         if REPORT_FOLDER and self.reported:
-            write_record(Path(REPORT_FOLDER), self._record(passed=error is None))
+            write_record(REPORT_FOLDER, self._record(passed=error is None))
 
     def start_workers(self, count: int, **settings: Any) -> None:
         """Start so many and return once each of them has beaten."""
@@ -100,11 +110,22 @@ class Trial:
         """The tasks under way in a worker, by what it wrote down."""
         return {run.id for run in read_runs(self.folder) if run.pid == worker.pid and run.ended_at is None}
 
-    def hold(self, what: str, value: float, at_most: float) -> None:
-        """A figure that must not be higher than promised; kept for the report."""
-        self.figures.append(Figure(what, value, at_most))
+    def hold(self, what: str, value: float, at_most: float, *, recovery: bool = False) -> None:
+        """A figure that must not be higher than promised; kept for the report, which tells times to recovery apart."""
+        self.figures.append(Figure(what, value, at_most, recovery))
         logger.warning("figure: %s %.1f, at most %g", what, value, at_most)
         assert value <= at_most, f"{what}: {value:g}, more than {at_most:g}"
+
+    def hold_standstill(self, at_most: float) -> None:
+        """The longest time in which a partition began no task although one of them waited."""
+        results = self.house.views.tasks_by_id(self.producer.ledger.promises)
+        seconds = longest_standstill(self.verdict.runs, results)
+        self.hold("seconds a partition stood still", seconds, at_most, recovery=True)
+
+    def note(self, what: str, value: float) -> None:
+        """A figure of which nothing is promised."""
+        self.figures.append(Figure(what, value))
+        logger.warning("figure: %s %.1f", what, value)
 
     def done(self) -> int:
         """How many of the tasks have ended, by what was heard so far."""
@@ -119,6 +140,10 @@ class Trial:
         """Tasks accepted in that time whose record Kafka never got: a Redis that loses that time may lose them."""
         promises = self.producer.ledger.promises
         return {task_id for task_id, promise in promises.items() if since <= promise.at <= until} - self._offsets.seen
+
+    def uncommitted(self) -> set[str]:
+        """Tasks with a record that was not committed yet when the commits were last looked at."""
+        return self._offsets.uncommitted
 
     def wait_for_done(self, count: int, timeout: float) -> None:
         """Wait until so many tasks have ended."""
@@ -138,6 +163,46 @@ class Trial:
         eventually(lambda: self._offsets.samples >= settled, 60)
         return self._judge_now(may_be_lost())
 
+    def hold_each_once(self, but: Container[str] = ()) -> None:
+        """No attempt of any task ran twice: for faults that excuse no second run, ``but`` of these tasks."""
+        self.hold("re-executions", re_executions(self.verdict.runs, but), at_most=0)
+
+    def wait_for_rejoin(self, workers: Sequence[Child], since: float, timeout: float) -> None:
+        """Give everybody something to do until each of these workers has begun a task submitted since then.
+
+        By a client that no fault has met: the other one may still wait for what its link has swallowed.
+        """
+        pids = {worker.pid for worker in workers}
+        fresh = Producer(self.house.beside().client, self.seed, self.producer.ledger)
+
+        def all_work() -> bool:
+            for number in range(self.house.store.settings.partitions):
+                fresh.submit("square", number, SHORT)
+            new = self._submitted_since(since)
+            return pids <= {run.pid for run in read_runs(self.folder) if run.id in new}
+
+        eventually(all_work, timeout, every=0.5)
+
+    def hold_rejoin(self, workers: Sequence[Child], since: float, at_most: float, *, renewed: bool = False) -> None:
+        """How long each of these workers took to a run that was accepted, of a task submitted since then."""
+        results = self.house.views.tasks_by_id(self._submitted_since(since))
+        delays = [rejoin_delay(self.verdict.runs, results, each.pid, since, renewed=renewed) for each in workers]
+        self.hold("seconds from the return until each worker had an accepted run", max(delays), at_most, recovery=True)
+
+    def all_accepted(self) -> None:
+        """No submit was refused: for faults that a client need not notice."""
+        assert self.producer.ledger.errors == []
+
+    def looked_on(self, fault: Fault) -> None:
+        """The commits were looked at while this fault lasted: for faults that do not keep the watcher from it."""
+        looks = sum(fault.begun_at < at < fault.over_at for at in self._offsets.looked_at)
+        due = (fault.over_at - fault.begun_at) / LOOK_AT_LEAST_EVERY
+        assert looks >= due, f"only {looks} looks at the commits while {fault.what}"
+
+    def _submitted_since(self, moment: float) -> set[str]:
+        promises = self.producer.ledger.promises.copy()  # its own thread may go on submitting
+        return {task_id for task_id, promise in promises.items() if promise.at > moment}
+
     def _ended(self, ids: set[str]) -> set[str]:
         """Those of the tasks that have ended or are kept no longer; none while Redis is away."""
         try:
@@ -154,6 +219,7 @@ class Trial:
         verdict.excuse(may_be_lost)
         verdict.too_early = self._offsets.too_early
         verdict.samples = self._offsets.samples
+        verdict.samples_due = int((time.time() - self._begun_at) / LOOK_AT_LEAST_EVERY)
         verdict.still_running = [result.id for result in self.house.views.tasks(TaskStatus.PROCESSING, limit=100).items]
         verdict.tracebacks = self.crew.tracebacks()
         logger.warning("verdict: %s, %d looks at commits", verdict.summary(), verdict.samples)

@@ -69,15 +69,17 @@ class OffsetWatcher(threading.Thread):
     """Reads the whole topic beside the workers and compares their group's commits with Redis' rows.
 
     A record below the committed offset must not be needed any more: its row has ended, or was published again,
-    or is in the outbox, or has been running so long that its worker let go of the record (detached).
+    or is in the outbox, or has been running so long that its worker let go of the record (detached). It goes past the
+    proxies, so that it looks on while the workers' links are broken.
     """
 
-    def __init__(self, house: House) -> None:
+    def __init__(self, house: House, kafka_servers: list[str]) -> None:
         super().__init__(name="offsets", daemon=True)
         self.too_early: list[str] = []
-        self.samples = 0
+        self.looked_at: list[float] = []  # seconds since the epoch
         self.seen: set[str] = set()  # ids that have a record in Kafka
         self._house = house
+        self._servers = kafka_servers
         self._topic = house.broker.topic_of("default")
         self._group = house.settings["group_id"]
         self._read: dict[int, list[tuple[int, str, int]]] = defaultdict(
@@ -97,12 +99,20 @@ class OffsetWatcher(threading.Thread):
         self._stop_asked.set()
         self.join(30)
 
+    @property
+    def samples(self) -> int:
+        return len(self.looked_at)
+
+    @property
+    def uncommitted(self) -> set[str]:
+        """The tasks of the records that are not below a committed offset, as far as was looked."""
+        return {task_id for records in [*self._read.values()] for _, task_id, _ in [*records]}
+
     def _watch(self) -> None:
-        servers = self._house.settings["kafka_servers"]
         consumer = KafkaConsumer(
-            bootstrap_servers=servers, group_id=None, auto_offset_reset="earliest", enable_auto_commit=False
+            bootstrap_servers=self._servers, group_id=None, auto_offset_reset="earliest", enable_auto_commit=False
         )
-        admin = KafkaAdminClient(bootstrap_servers=servers)
+        admin = KafkaAdminClient(bootstrap_servers=self._servers)
         try:
             while not (parts := consumer.partitions_for_topic(self._topic)):
                 if self._stop_asked.wait(LOOK_EVERY):
@@ -114,7 +124,7 @@ class OffsetWatcher(threading.Thread):
                 self._compare(
                     {tp.partition: found.offset for tp, found in committed.items() if tp.topic == self._topic}
                 )
-                self.samples += 1
+                self.looked_at.append(time.time())
         finally:
             consumer.close(autocommit=False)
             admin.close()
