@@ -214,9 +214,9 @@ def test_doctor_and_a_workers_log_name_the_mistake_and_its_remedy(
 # -- a topic that was deleted ----------------------------------------------------------------------------
 
 
-def delete_topic(scene: Scene) -> None:
+def delete_topic(scene: Scene, queue: str = "default") -> None:
     admin = KafkaAdminClient(bootstrap_servers=scene.house.settings["kafka_servers"])
-    admin.delete_topics([scene.house.settings["topic"]])
+    admin.delete_topics([scene.house.broker.topic_of(queue)])
     admin.close()
 
 
@@ -261,6 +261,14 @@ def test_a_topic_deleted_while_no_worker_was_there_is_told_of_by_the_next_one(sc
     add_is_run(scene)
     (line,) = scene.warnings()
     assert re.search("^topics: .* was missing and is made anew", line)
+
+
+def test_a_client_whose_topic_was_deleted_says_so_and_blames_no_address(scene: Scene) -> None:
+    scene.house.broker.make_topics([scene.house.broker.topic_of("media")])
+    delete_topic(scene, "media")
+    scene.house.client.options(queue="media").submit("add", 7)
+    (line,) = eventually(scene.warnings, 30)
+    assert "does not have the topic (any more); it is made anew" in line
 
 
 def test_topics_that_are_used_for_the_first_time_are_made_without_a_word(scene: Scene) -> None:
