@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
@@ -98,17 +99,7 @@ def test_a_worker_process_for_which_there_is_no_partition_is_told_of(
         eventually(house.views.workers)
     (line, *_) = eventually(lambda: warned("has 2 partitions for 3 worker processes: 1 of them get no tasks"), 30)
     assert "kafka-topics.sh --alter" in line
-    arguments = [
-        "doctor",
-        "--json",
-        "--redis",
-        house.settings["redis_url"],
-        "--kafka",
-        house.settings["kafka_servers"][0],
-    ]
-    env = {"YADTQ_TOPIC": house.settings["topic"], "YADTQ_REDIS_PREFIX": house.prefix}
-    told = CliRunner().invoke(main, arguments, env=env).output
-    assert "has 2 partitions for 3 worker processes" in told
+    assert "has 2 partitions for 3 worker processes" in _doctor(house)
 
 
 def test_a_clock_that_is_hours_off_is_told_by_worker_doctor_and_page(
@@ -122,6 +113,9 @@ def test_a_clock_that_is_hours_off_is_told_by_worker_doctor_and_page(
     monkeypatch.setattr("yadtq.core.yadtq_heartbeat.time", clock)
     house.worker({"add": add})
     eventually(lambda: warned("clocks: Redis and this machine are 2.0 hours apart; synchronise both clocks with NTP"))
+    assert "Redis and this machine are 2.0 hours apart" in _doctor(house)  # where doctor runs beside the worker
+    monkeypatch.setattr(yadtq_result_db, "time", time)
+    assert re.search("the machine of worker .* are 2.0 hours apart", _doctor(house))  # where it runs elsewhere
     page = web.signed_in("viewer")
     eventually(lambda: "is 2 h 0 min ahead of Redis" in page.get("/").text.replace("&#39;", "'"), every=0.3)
 
@@ -226,6 +220,13 @@ def test_what_was_rebuilt_dropped_and_rejected_is_counted_and_shown(house: House
         "1 record was rejected in the last hour.",
     ):
         assert words in page
+
+
+def _doctor(house: House) -> str:
+    """What it says from a shell that has the settings of the house."""
+    arguments = ["--redis", house.settings["redis_url"], "--kafka", house.settings["kafka_servers"][0]]
+    env = {"YADTQ_TOPIC": house.settings["topic"], "YADTQ_REDIS_PREFIX": house.prefix}
+    return CliRunner().invoke(main, ["doctor", "--json", *arguments], env=env).output
 
 
 def _names(web: Web) -> list[Any]:

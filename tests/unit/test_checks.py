@@ -13,6 +13,7 @@ from yadtq.core.yadtq_checks import (
     Level,
     clock_checks,
     kafka_checks,
+    missing_topic_checks,
     notification_checks,
     redis_checks,
     signing_checks,
@@ -140,6 +141,16 @@ def test_copies_are_no_matter_with_one_broker_or_where_kafka_does_not_tell() -> 
 def test_a_kafka_that_nobody_has_used_yet() -> None:
     found = {"version": "4.4", "brokers": 3, "topics": {}, "group_lag": None}
     assert bad(kafka_checks(found, load_settings({}), {})) == []
+    (check,) = missing_topic_checks(found, load_settings({}), {})
+    assert check.sentence == "topics: yadtq_tasks is made when the first worker or client needs it"
+
+
+def test_a_topic_that_workers_take_from_and_nobody_has() -> None:
+    found = {"version": "4.4", "brokers": 1, "topics": {"yadtq_tasks": ONE_TOPIC}, "group_lag": 0}
+    checks = list(missing_topic_checks(found, load_settings({}), {"yadtq_tasks": 1, "yadtq_tasks.media": 1}))
+    assert bad(checks) == [("topics", Level.WARN)]
+    assert checks[0].found == "yadtq_tasks.media is missing, and workers take tasks from it"
+    assert checks[0].remedy.endswith("kafka-topics.sh --create --topic yadtq_tasks.media --partitions 12")
 
 
 def test_no_worker() -> None:

@@ -11,6 +11,7 @@ from tests.unit.test_docs import README, ROOT
 GUARANTEES = ROOT / "docs" / "guarantees.md"
 OPERATIONS = ROOT / "docs" / "operations.md"
 SEEN = ROOT / "tests" / "acceptance" / "test_seen.py"
+MISTAKES = ROOT / "tests" / "integration" / "test_mistakes.py"
 LINK = re.compile(r"\[`(\w+)`\]\((\.\./tests/[\w/]+\.py)\)")
 
 
@@ -84,3 +85,13 @@ def test_what_a_row_quotes_is_looked_for():
             pattern = re.compile(re.sub(r"\bN\b", r"\\d+", re.escape(words)))
             found = [text for text in texts if isinstance(text, str) and pattern.search(text)]
             assert found, f"no scene looks for {words!r}"
+
+
+def test_every_mistake_that_is_played_has_a_row_whose_quotes_are_looked_for():
+    text = MISTAKES.read_text()
+    played = re.findall(r"^    (\w+): (?:both|Told)\(", text, re.MULTILINE)
+    found = rows(OPERATIONS, "What each mistake looks like")
+    assert sorted(LINK.findall(row)[-1][0] for row in found) == sorted(played)
+    for row in found:
+        for words in re.findall(r'"(.+?)"', row):
+            assert words in text, f"no test looks for {words!r}"

@@ -146,7 +146,7 @@ class TaskWorker:
         )
         self._reporter = Reporter(store, self._pool)
         self._keeper = Keeper(store, broker, self._lease, self._publisher)
-        self._watch = Watch(store, broker, lambda: self._claimer.rejected)
+        self._watch = Watch(store, broker, self._queue_of, lambda: self._claimer.rejected)
         self._recovery.lease, self._recovery.heartbeat = self._lease, self._heartbeat
 
     # -- what the parts tell each other ----------------------------------------------------------------
@@ -174,6 +174,9 @@ class TaskWorker:
 
     def _gives_way(self) -> str:
         scale = self._store.settings.time_scale
+        if self._watch.lets_go:
+            self._intake.keep_only(set())  # nothing of the old topic is to be committed for the new one
+            return "leaves its group for a moment, since a topic was deleted"
         if self._claimer.paused_for > KEEP_PARTITIONS * scale:
             return "has been paused for long"
         if self._claimer.alone_for > KEEP_ALONE * scale:
@@ -280,6 +283,7 @@ class TaskWorker:
                     sent_at = time.monotonic()
                     self._lease.believe(self._store.beat(self._lease.inc, *self._heartbeat.message()), sent_at)
                     redis_log.up()
+                self._watch.expect_topics()
                 self._poller.join()
                 return True
             except ResultStoreUnavailable as error:

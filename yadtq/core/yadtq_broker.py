@@ -1,32 +1,30 @@
-"""Kafka for everybody else: topics, the producer, and what opens consumers and reads back.
+"""Kafka for everybody else: the producer, and what opens consumers and reads back.
 
-Its parts are yadtq_connection, yadtq_consumer and yadtq_survey; nothing else speaks Kafka.
+Its parts are yadtq_connection, yadtq_topics, yadtq_consumer and yadtq_survey; nothing else speaks Kafka.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka import KafkaConsumer, KafkaProducer
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
-from kafka.errors import KafkaError, RetriableError, TopicAlreadyExistsError
+from kafka.errors import KafkaError, RetriableError
 
 from yadtq.config import Settings
 from yadtq.core.yadtq_codec import HEADER, Codec
-from yadtq.core.yadtq_connection import Connection
 from yadtq.core.yadtq_consumer import RebalanceHandler, Received, TaskConsumer, read_at
 from yadtq.core.yadtq_outage import OutageLog
 from yadtq.core.yadtq_survey import KafkaSurvey, Rejected, describe, positions, read_newest, survey
-from yadtq.core.yadtq_task import DEFAULT_QUEUE, check_name
-from yadtq.errors import BrokerUnavailable, InvalidName
+from yadtq.core.yadtq_topics import Topics
+from yadtq.errors import BrokerUnavailable
 
 logger = logging.getLogger(__name__)
 
 REASON_HEADER = "yadtq-reason"  # beside a record in the dead topic: why it is there
-MAX_TOPIC = 249  # characters, Kafka's bound
 DELIVERY_TIMEOUT = 15.0  # seconds a send is tried; the outbox's check comes after that
 METADATA_AGE_MS = 30_000  # after which partitions that somebody added are known
 REBALANCE_MS = 20_000  # that Kafka lets a rebalance last; a poll thread that runs nothing is never away for so long
@@ -44,7 +42,7 @@ class Record(NamedTuple):
     partition: int | None = None  # by the id, where there is none or the producer does not know of it
 
 
-class Broker(Connection):
+class Broker(Topics):
     """Kafka for clients and workers. Lazy and thread-safe; connects at the first call."""
 
     def __init__(self, settings: Settings) -> None:
@@ -52,80 +50,10 @@ class Broker(Connection):
         self.codec = Codec(settings.signing_keys, settings.signing_required)
         self._lock = threading.Lock()
         self._producer: KafkaProducer | None = None
-        self._pinger: KafkaAdminClient | None = None
-        self._ping_lock = threading.Lock()
         # One for all that speak to Kafka by this broker: a process tells of an outage once.
         self.outage = OutageLog(logger, "Kafka", "what is submitted waits in Redis, running tasks go on")
-        self._known_topics: set[str] = set()
 
-    # -- names -------------------------------------------------------------------------------------
-
-    def topic_of(self, queue: str) -> str:
-        """The topic of a queue.
-
-        Kafka takes no ``:`` in a topic, and ``.`` and ``_`` for the same: so ``-``, ``:`` and ``.`` are
-        written ``--``, ``-c`` and ``-d``, and no two queues share a topic.
-        """
-        check_name("queue", queue)
-        if queue == DEFAULT_QUEUE:
-            return self.settings.topic
-        topic = f"{self.settings.topic}.{queue.replace('-', '--').replace(':', '-c').replace('.', '-d')}"
-        if len(topic) > MAX_TOPIC:
-            raise InvalidName(
-                f"queue name {queue[:40]!r}… gives a topic of more than {MAX_TOPIC} characters; shorten it"
-            )
-        return topic
-
-    # -- clients -----------------------------------------------------------------------------------
-
-    def ping(self) -> None:
-        """Return once Kafka has answered a request; raises BrokerUnavailable, after about ten seconds at most."""
-        with self._ping_lock:
-            if self._pinger is not None:
-                try:
-                    self._pinger.describe_cluster()
-                    return
-                except (
-                    KafkaError,
-                    OSError,
-                ) as error:  # one of several brokers may have gone: a new connection finds another
-                    logger.debug("asking Kafka anew: %s", error)
-                    self._drop_pinger()
-            self._pinger = self._guard(self._admin)
-
-    def _drop_pinger(self) -> None:
-        pinger, self._pinger = self._pinger, None
-        if pinger is not None:
-            pinger.close()
-
-    def ensure_topics(self, topics: Iterable[str]) -> None:
-        """Create what is missing; raises BrokerUnavailable."""
-        missing = [topic for topic in topics if topic not in self._known_topics]
-        if not missing:
-            return
-        self._with_admin(lambda admin: self._create(admin, missing))
-        self._known_topics.update(missing)
-
-    def forget_topic(self, topic: str) -> None:
-        """Look again, before the next record, whether it is there: somebody may have deleted it."""
-        self._known_topics.discard(topic)
-
-    def _create(self, admin: KafkaAdminClient, topics: Sequence[str]) -> None:
-        existing = set(admin.list_topics())
-        retention = str(int(self.settings.topic_retention * 1000))
-        for topic in topics:
-            if topic in existing:
-                continue
-            spec = {
-                "num_partitions": self.settings.partitions,
-                "replication_factor": self.settings.replication_factor,
-                "configs": {"retention.ms": retention},
-            }
-            try:
-                admin.create_topics({topic: spec}, wait_for_metadata=True)
-                logger.info("created topic %s with %d partitions", topic, self.settings.partitions)
-            except TopicAlreadyExistsError:
-                logger.debug("topic %s was created by somebody else", topic)
+    # -- sending -----------------------------------------------------------------------------------
 
     def producer(self) -> KafkaProducer:
         """The one producer of this broker, made at the first use; raises BrokerUnavailable."""
@@ -208,9 +136,8 @@ class Broker(Connection):
         return len(self._guard(lambda: self.producer().partitions_for(topic)))
 
     def close(self) -> None:
-        """Close the producer; a later call makes a new one."""
-        with self._ping_lock:
-            self._drop_pinger()
+        """Close the producer and other connections; a later call makes new ones."""
+        super().close()
         with self._lock:
             producer, self._producer = self._producer, None
         if producer is not None:

@@ -144,13 +144,22 @@ def kafka_checks(found: Mapping[str, Any], settings: Settings, workers: Mapping[
     """Whether Kafka keeps copies and has enough partitions; ``found`` as by ``Broker.describe``, workers online by topic."""
     brokers, topics = found["brokers"], found["topics"]
     yield Check("Kafka", Level.OK, f"version {found['version']}, {brokers} broker(s) at {settings.kafka_address}")
-    if settings.topic not in topics:
-        yield Check("topics", Level.OK, f"{settings.topic} is made when the first worker or client needs it")
     for topic, about in sorted(topics.items()):
         yield _partition_check(topic, about["partitions"], workers.get(topic, 0))
         yield from _copies_checks(topic, about["copies"], about["in_step"], brokers)
     if found["group_lag"] is not None:
         yield Check("lag", Level.OK, f"{found['group_lag']} records not yet committed by group {settings.group_id}")
+
+
+def missing_topic_checks(found: Mapping[str, Any], settings: Settings, workers: Mapping[str, int]) -> Iterator[Check]:
+    """Whether workers have the topics they serve, which they make at their start, and again when one was deleted."""
+    topics = found["topics"]
+    if settings.topic not in {*topics, *workers}:
+        yield Check("topics", Level.OK, f"{settings.topic} is made when the first worker or client needs it")
+    for topic in sorted(workers.keys() - topics.keys()):
+        make = f"kafka-topics.sh --create --topic {topic} --partitions {settings.partitions}"
+        remedy = f"see the workers' log for what keeps them from making it anew, or make it: {make}"
+        yield Check("topics", Level.WARN, f"{topic} is missing, and workers take tasks from it", remedy)
 
 
 def _partition_check(topic: str, partitions: int, workers: int) -> Check:

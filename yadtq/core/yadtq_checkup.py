@@ -27,7 +27,9 @@ def examine(broker: Broker, store: ResultStore) -> Iterator[Check]:
     except ResultStoreUnavailable as error:
         yield Check("Redis", Level.FAIL, str(error))
     try:
-        yield from _kafka(broker, store, online)
+        found, workers = broker.describe(), _by_topic(broker, online)
+        yield from checks.kafka_checks(found, store.settings, workers)
+        yield from checks.missing_topic_checks(found, store.settings, workers)
     except BrokerUnavailable as error:
         yield Check("Kafka", Level.FAIL, str(error))
 
@@ -35,20 +37,22 @@ def examine(broker: Broker, store: ResultStore) -> Iterator[Check]:
 def at_start(broker: Broker, store: ResultStore) -> Iterator[Check]:
     """What a worker that starts should tell of: all that is not as it should be and concerns workers.
 
+    Not of a topic that is missing: it has made its own, and another worker may be just about to.
+
     Raises:
         ResultStoreUnavailable, BrokerUnavailable
     """
     yield from _bad(checks.redis_checks(store.describe()))
-    yield from _bad(_kafka(broker, store, _online(Views(store))))
+    workers = _by_topic(broker, _online(Views(store)))
+    yield from _bad(checks.kafka_checks(broker.describe(), store.settings, workers))
 
 
 def _bad(found: Iterator[Check]) -> Iterator[Check]:
     return (check for check in found if check.level is not Level.OK)
 
 
-def _kafka(broker: Broker, store: ResultStore, online: list[WorkerInfo]) -> Iterator[Check]:
-    workers = Counter(broker.topic_of(queue) for worker in online for queue in worker.queues)
-    return checks.kafka_checks(broker.describe(), store.settings, workers)
+def _by_topic(broker: Broker, online: list[WorkerInfo]) -> Counter[str]:
+    return Counter(broker.topic_of(queue) for worker in online for queue in worker.queues)
 
 
 def _online(views: Views) -> list[WorkerInfo]:

@@ -225,6 +225,8 @@ def _kafka_connection(error: BaseException, settings: Settings) -> Trouble:
     }.get(found)
     if other:
         return Trouble(REFUSED, other)
+    if found is Answerer.KAFKA and "Failed to update metadata" in detail:  # by a producer, which had reached it before
+        return Trouble(AWAY, "does not have the topic (any more); it is made anew")
     unfriendly = {
         Answerer.SILENT: "takes connections and says nothing; is it a Kafka, and does it hang?",
         Answerer.KAFKA: f"answers, but not to {protocol}, or names an address of its own (advertised.listeners)"
