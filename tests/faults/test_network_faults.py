@@ -95,6 +95,8 @@ def test_13_the_links_to_kafka_are_slow_narrow_and_flaky(new_trial: NewTrial, fo
     new_generations = generation(trial) - before
     trial.cluster.kafka.set(PASS)
     trial.judge(within=60).must_be_clean()
+    trial.all_accepted()
+    trial.hold_each_once()
     trial.hold("generations of the workers' group", new_generations, at_most=5)
     trial.hold("times as long as over clean links", bad / clean, at_most=4.0)
 

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from tests.faults.conftest import Form, NewTrial
-from tests.faults.oracle import first_begin_after, longest_standstill, rerun_delays
+from tests.faults.oracle import first_begin_after, longest_pause, rerun_delays
 from tests.faults.producer import LONG
 from tests.helpers import eventually
 from yadtq import TaskStatus
@@ -43,18 +43,22 @@ def test_1_workers_are_killed_every_two_seconds(new_trial: NewTrial, form: Form)
         trial.producer.join()
     verdict = trial.judge(within=300 if form.whole else 90)
     verdict.must_be_clean()
+    trial.all_accepted()
     trial.hold("seconds until all was done", max(trial.ended_at.values()) - began, at_most=300)
     assert trial.house.views.counts()[TaskStatus.PROCESSING] == 0
     assert [queue.processing for queue in trial.house.views.queues()] == [0]
     trial.hold("re-executions", verdict.re_executed, at_most=len(trial.nemesis.faults) * SLOTS)
     deaths = trial.crew.deaths
-    assert rerun_delays(verdict.runs, deaths), "no worker died with a task in it: this run proves nothing"
-    # While one dies every 2 s, Kafka goes on waiting for the last dead one: what counts is the time after the last kill.
+    own_delays = rerun_delays(verdict.runs, deaths)
+    assert own_delays, "no worker died with a task in it: this run proves nothing"
+    # Nothing is promised of these: while one dies every 2 s, Kafka goes on waiting for the last dead one.
+    trial.note("seconds from a death among others to the next run", max(own_delays))
+    trial.note("longest seconds without any task ending", longest_pause(trial.ended_at.values()))
     delays = rerun_delays(verdict.runs, dict.fromkeys(deaths, max(deaths.values())))
     at_most = (
         _scaled(OFFLINE, form) + SLOW
     )  # what is queued again waits for a slot, and for what was submitted before it
-    trial.hold("seconds from the last kill to the next run", max(delays, default=0), at_most=at_most)
+    trial.hold("seconds from the last kill to the next run", max(delays, default=0), at_most=at_most, recovery=True)
 
 
 @pytest.mark.soak
@@ -71,9 +75,10 @@ def test_a_dead_workers_tasks_run_again_within_35_seconds(new_trial: NewTrial, f
         trial.house.ended(tasks, _scaled(OFFLINE_TWICE, form))
     verdict = trial.judge(within=90)
     verdict.must_be_clean()
+    trial.all_accepted()
     delays = rerun_delays(verdict.runs, trial.crew.deaths)
     assert len(delays) >= deaths
-    trial.hold("seconds from a death to the next run", max(delays), at_most=_scaled(OFFLINE, form))
+    trial.hold("seconds from a death to the next run", max(delays), at_most=_scaled(OFFLINE, form), recovery=True)
 
 
 @pytest.mark.soak
@@ -99,6 +104,7 @@ def test_2_all_workers_are_killed_at_once(new_trial: NewTrial, form: Form) -> No
     trial.crew.start(4)
     verdict = trial.judge(within=180)
     verdict.must_be_clean()
+    trial.all_accepted()
     trial.hold("seconds to the first run", first_begin_after(verdict.runs, restarted_at), at_most=SESSION + 5)
     trial.hold("re-executions", verdict.re_executed, at_most=in_flight)
     delays = rerun_delays(verdict.runs, trial.crew.deaths)
@@ -115,16 +121,15 @@ def test_5_tasks_kill_their_workers(new_trial: NewTrial, form: Form) -> None:
         poisons = [trial.producer.submit("poison", kind) for kind in ("exit", "segfault", "kill")]
         verdict = trial.judge(within=300)
     verdict.must_be_clean()
+    trial.all_accepted()
     for poison in poisons:
         assert poison is not None
         result = trial.house.client.get_result(poison)
         assert result.lost == 3
         # Fewer where a worker died of another of them before this one had begun; the third time each runs alone.
         assert 1 <= sum(run.id == poison for run in verdict.runs) <= 3
-    results = trial.house.views.tasks_by_id(trial.producer.ledger.promises)
     # Whoever takes a partition over may be killed by the next poison, and Kafka waits for that one as well.
-    at_most = _scaled(OFFLINE, form) + (0 if form.whole else SESSION)
-    trial.hold("seconds a partition stood still", longest_standstill(verdict.runs, results), at_most=at_most)
+    trial.hold_standstill(_scaled(OFFLINE, form) + (0 if form.whole else SESSION))
 
 
 @pytest.mark.soak
@@ -138,6 +143,7 @@ def test_as_measured_with_other_queues(new_trial: NewTrial) -> None:
     assert trial.done() < 2_000, "all was done before the last kill: this run proves less than it should"
     verdict = trial.judge(within=75)
     verdict.must_be_clean()
+    trial.all_accepted()
     last = trial.nemesis.faults[-1].over_at
     trial.hold("seconds from the last kill to the last end", max(trial.ended_at.values()) - last, at_most=40)
 
