@@ -22,7 +22,9 @@ Change = Callable[[ResultStore], None]
 
 @pytest.fixture
 def old(tmp_path: Path) -> Iterator[EmbeddedRedis]:
-    with started_or_skipped(EmbeddedRedis(tmp_path / "old", port=0)) as server:
+    with started_or_skipped(
+        EmbeddedRedis(tmp_path / "old", port=0, settings={"repl-diskless-sync-delay": "0"})
+    ) as server:
         yield server
 
 

@@ -236,6 +236,9 @@ class ProcessSlot(Slot[R], Generic[R]):
                 self.killed_for = reason
                 self.child.kill()
 
+    def _may_be_told(self) -> bool:
+        return True  # nothing is shared with the child's one task
+
     def _raise(self, error: type[Exception]) -> None:
         if self.child is not None:
             self.child.tell(self._number, cancelled=error is TaskCancelled)
