@@ -324,6 +324,21 @@ def test_an_answer_given_before_the_era_had_been_told_all_is_not_used(owner: Own
     owner.hears("e2")
 
 
+def test_nor_is_it_in_the_moment_the_era_is_entered(clock: Clock) -> None:
+    known: list[float] = []
+
+    class Watched(Lease):
+        """Looks as another thread may: as soon as the era has changed."""
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            super().__setattr__(name, value)
+            if name == "era" and value == "e2":
+                known.append(self._entered_at)
+
+    Watched(lambda _settled: None, lambda _era: None).enter("e2")
+    assert known == [clock.now]
+
+
 def test_while_a_new_era_is_told_what_runs_no_run_is_finished(owner: Owner) -> None:
     """An answer of the old one that comes to be used then says nothing of the new one."""
     one = delivery()

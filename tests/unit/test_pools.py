@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
+import logging
 import queue
 import subprocess
 import sys
@@ -17,7 +19,7 @@ import pytest
 from tests.helpers import Gate, eventually
 from yadtq import TaskCancelled, TaskTimeout
 from yadtq.core import yadtq_pools
-from yadtq.core.yadtq_pools import Slot, ThreadPool
+from yadtq.core.yadtq_pools import Slot, ThreadPool, may_be_stopped
 
 WAIT = 10.0  # seconds; only a failing test waits so long
 
@@ -316,6 +318,88 @@ def test_a_blocked_thread_hears_of_its_stop_when_its_call_returns(make_pool: Mak
     blocked.set()
     assert slow.ended.wait(WAIT)
     assert slow.outcome is TaskCancelled
+
+
+class SlowHandler(logging.Handler):
+    """Writes a line once its gate is opened."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = Gate()
+
+    def emit(self, _record: logging.LogRecord) -> None:
+        self.gate.reached.set()
+        self.gate.opened.wait(WAIT)
+
+
+@pytest.fixture
+def slow_logger() -> Iterator[tuple[logging.Logger, SlowHandler]]:
+    logger, handler = logging.getLogger("slow"), SlowHandler()
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    yield logger, handler
+    logger.removeHandler(handler)
+    handler.gate.opened.set()
+
+
+def test_a_run_that_waits_to_log_is_stopped_afterwards(
+    make_pool: MakePool, slow_logger: tuple[logging.Logger, SlowHandler]
+) -> None:
+    """Before Python 3.13 a stop in the midst of it would leave the handler locked, for all threads and for ever."""
+    logger, handler = slow_logger
+
+    def work(_slot: Slot[Job]) -> None:
+        logger.info("waits for the other line")
+        limited.gate.wait()
+
+    pool, first, limited = make_pool(2), Job(lambda _slot: logger.info("slow")), Job(work, timeout=0.2)
+    pool.put(first)
+    assert handler.gate.reached.wait(WAIT)
+    pool.put(limited)
+    assert not limited.ended.wait(0.6)
+    handler.gate.opened.set()
+    assert limited.ended.wait(WAIT)
+    assert limited.outcome is TaskTimeout
+    assert handler.lock is not None
+    assert handler.lock.acquire(timeout=1)
+    handler.lock.release()
+    assert first.ended.wait(WAIT)
+
+
+@pytest.mark.parametrize(
+    ("modules", "may"),
+    [
+        (["shop"], True),
+        (["shop", "logging", "logging.handlers", "shop"], False),
+        (["shop", "importlib._bootstrap", "shop.prices"], False),
+        (["shop", "redis.client", "redis.connection"], False),
+        (["shop", "redis.client", "redis.connection", "redis._parsers.hiredis"], True),
+        (["logging", "shop", "redis.client", "redis.connection", "redis._parsers.hiredis"], False),
+        (["redis_shop", "logging_shop"], True),
+    ],
+)
+def test_a_thread_is_not_stopped_where_that_would_harm_others(modules: list[str], may: bool) -> None:
+    gate = Gate()
+    call = gate.wait
+    for module in reversed(modules):
+        names: dict[str, Any] = {"__name__": module, "inner": call}
+        exec("def call(): inner()", names)
+        call = names["call"]
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    assert gate.reached.wait(WAIT)
+    assert may_be_stopped(thread.ident or 0) is may
+    gate.opened.set()
+    thread.join(WAIT)
+
+
+def test_the_interpreters_own_import_is_known_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its frames are frozen, and named by the interpreter."""
+    (tmp_path / "looks_at_itself.py").write_text(
+        "import threading\nfrom yadtq.core.yadtq_pools import may_be_stopped\nmay = may_be_stopped(threading.get_ident())\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert importlib.import_module("looks_at_itself").may is False
 
 
 def test_stopping_lets_present_runs_end(make_pool: MakePool) -> None:

@@ -26,7 +26,7 @@ from yadtq.config import load_settings
 from yadtq.core.yadtq_delivery import Delivery, PartitionState
 from yadtq.core.yadtq_execution import ChildExecutor
 from yadtq.core.yadtq_pools import ThreadPool
-from yadtq.core.yadtq_processes import ProcessPool
+from yadtq.core.yadtq_processes import ProcessPool, ProcessSlot
 from yadtq.core.yadtq_report import capture
 from yadtq.core.yadtq_task import Outcome, OutcomeKind, Reason, Task
 
@@ -438,6 +438,30 @@ def test_functions_typed_into_python_are_refused() -> None:
     code = SCRIPT.format(guard="if True:")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert "typed into Python itself" in done.stdout
+
+
+def test_a_signal_of_somebody_else_does_no_harm(bench: Bench) -> None:
+    assert bench.run("die", yadtq_child.STOP_SIGNAL).kind is OutcomeKind.SUCCESS
+
+
+def test_a_child_that_is_taken_away_while_it_is_looked_at_does_no_harm() -> None:
+    slot: ProcessSlot[str] = ProcessSlot()
+    hung_up = []
+
+    class Dead:
+        @property
+        def alive(self) -> bool:
+            slot.child = None
+            return False
+
+        def hang_up(self) -> None:
+            hung_up.append(self)
+
+    dead: Any = Dead()
+    slot.child = dead
+    pool: ProcessPool[str] = ProcessPool(1, lambda _run, _slot: None, yadtq_child.launch({}, load_settings({})), GRACE)
+    pool._look_after(slot, "run", time.monotonic())
+    assert hung_up == [dead]
 
 
 # -- threads that hang -------------------------------------------------------------------------------------------

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import signal
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from yadtq import ConfigError, InvalidName, create_yadtq, task
+from yadtq.api import yadtq_worker
 from yadtq.api.yadtq_registry import build_functions, describe_function, is_task, task_name
 from yadtq.api.yadtq_worker import TaskWorker
 
@@ -165,6 +167,14 @@ def test_the_context_does_not_count_as_an_argument() -> None:
     function = build_functions({"f": needs})["f"]
     assert function.fits((1,), {}) == ""
     assert function.fits((), {}) != ""
+
+
+def test_a_signal_stops_a_worker_before_it_is_logged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log that hangs keeps no worker from stopping."""
+    worker, stopping = TaskWorker(*create_yadtq(), [plain]), []
+    monkeypatch.setattr(yadtq_worker.logger, "info", lambda *_: stopping.append(worker._stop.is_set()))
+    worker._on_signal(signal.SIGTERM, None)
+    assert stopping == [True]
 
 
 def test_a_worker_without_tasks_or_slots_is_refused() -> None:

@@ -142,7 +142,10 @@ class ChildSlot(Slot[Job]):
         return None if run is None else Line(self._reports, run.number)
 
     def on_signal(self, _number: int, _frame: object) -> None:
-        data = os.read(self._control, 65_536)
+        try:
+            data = os.read(self._control, 65_536)
+        except BlockingIOError:  # nothing is asked: somebody else's signal, or the one before brought both wishes
+            return
         for start in range(0, len(data), WISH.size):
             self._wish = WISH.unpack_from(data, start)
         self._stop_if_wanted()

@@ -1,7 +1,8 @@
 """The worker: its start and its end, and the wiring of what polls, claims, runs, finishes, beats and keeps house.
 
-Threads of one worker: the poll loop (sole user of the Kafka consumer), claimer, pool, finisher, heartbeat, keeper.
-In the process pool each thread of the pool has a child process that runs its tasks.
+Threads of one worker: the poll loop (sole user of the Kafka consumer), claimer, the pool's slots and its time limits,
+finisher, heartbeat, reporter, keeper, watch, and the publisher from its first record on. In the process pool each slot's
+thread has a child process that runs its tasks.
 """
 
 from __future__ import annotations
@@ -242,10 +243,10 @@ class TaskWorker:
         if self._stop.is_set():
             self._abort.set()
             return
+        self._stop.set()  # first: a log that hangs shall not keep a worker from stopping
         logger.info(
             "worker %s stops on %s; running tasks have %g s", self.name, signal.Signals(number).name, self._grace
         )
-        self._stop.set()
 
     # -- the loop ---------------------------------------------------------------------------------------
 

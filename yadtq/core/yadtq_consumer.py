@@ -121,7 +121,7 @@ class TaskConsumer:
     def commit(
         self, offsets: Mapping[tuple[str, int], int], confirmed: Callable[[Mapping[tuple[str, int], int]], None]
     ) -> None:
-        """Commit without waiting; ``confirmed`` is called on the IO thread when Kafka has accepted it."""
+        """Commit without waiting; once Kafka has accepted it, a later poll or commit calls ``confirmed``."""
 
         def answered(_offsets: Any, response: Any) -> None:
             if isinstance(response, Exception):

@@ -181,7 +181,8 @@ class Lease:
     def enter(self, era: str) -> None:
         """This era has been told all that was held and remembered; its answers are believed."""
         with self._lock:
-            self.era, self._leaving, self._entered_at = era, False, time.monotonic()
+            self._entered_at = time.monotonic()  # before the era: answers are judged by both, without the lock
+            self.era, self._leaving = era, False
 
     @property
     def settle_due(self) -> bool:

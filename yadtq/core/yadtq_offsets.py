@@ -16,7 +16,7 @@ class OffsetWindow:
         self._received: deque[int] = deque()  # ascending; the head is the lowest not yet done
         self._done: set[int] = set()  # done, but behind an unfinished one
         self._last = -1  # the highest offset ever received
-        self._committed = -1  # the offset last given out by take_commit
+        self._committed = -1  # the highest offset whose commit Kafka has accepted
 
     def receive(self, offset: int) -> bool:
         """Note a record as received; False if it is not new (a refetch)."""

@@ -1,7 +1,8 @@
 """Where tasks run: slots that take runs in the order of their tokens, here as threads of this process.
 
 A running task is stopped by raising an error inside its thread (CPython's PyThreadState_SetAsyncExc); it is
-delivered at the next bytecode, so a task blocked in a system call hears it when that call returns. One that
+delivered at the next bytecode, so a task blocked in a system call hears it when that call returns, and one that
+is in the midst of something all threads share is told a moment later (:func:`may_be_stopped`). One that
 has not ended some time after its limit is given up: its thread is left alone, and another takes its place.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import queue
+import sys
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -70,9 +72,12 @@ class Slot(Generic[R]):
         return report
 
     def interrupt(self, run: R, error: type[Exception]) -> None:
-        """Raise ``error`` in the run, unless it has ended meanwhile."""
+        """Raise ``error`` in the run, unless it has ended meanwhile; at a bad moment nothing is done, and the caller asks again.
+
+        The watcher asks ten times a second, a cancel comes with each beat; past its limit and its grace, a run is given up all the same.
+        """
         with self.lock:
-            if self.run is run and self.told_at is None:
+            if self.run is run and self.told_at is None and self._may_be_told():
                 self.told_at = time.monotonic()
                 self.cancelled = error is TaskCancelled
                 self._raise(error)
@@ -85,12 +90,36 @@ class Slot(Generic[R]):
             self.dropped = True
             return True
 
+    def _may_be_told(self) -> bool:
+        return may_be_stopped(self.thread_id)
+
     def _raise(self, error: type[Exception]) -> None:
         _set_pending_error(self.thread_id, error)
 
     def _take_back(self) -> None:
         """An error that was not delivered before the end must not hit what comes after it."""
         _set_pending_error(self.thread_id, None)
+
+
+def may_be_stopped(thread_id: int) -> bool:
+    """Whether an error raised in the thread now would break nothing that it shares with others.
+
+    It would inside logging, which before 3.13 takes a handler's lock outside its ``try``: the lock stays taken, and whoever
+    logs hangs. Inside an import, which has locks as well. And inside redis-py between a command and its answer, which the next
+    user of the connection would read; while it reads it drops the connection by itself, so that a loop that waits for Redis
+    can be stopped.
+
+    The thread cannot go on between this look and the raise, since the GIL is held, unless it is handed on just there: whoever
+    waits asks for it after 5 ms, and this takes microseconds. That small window stays.
+    """
+    frame = sys._current_frames().get(thread_id)
+    modules = []
+    while frame is not None:
+        modules.append(str(frame.f_globals.get("__name__")))
+        frame = frame.f_back
+    roots = {name.partition(".")[0] for name in modules}
+    reads = any(name.startswith("redis._parsers") for name in modules)
+    return roots.isdisjoint({"logging", "importlib"}) and (reads or "redis" not in roots)
 
 
 class _Lowered(BaseException):

@@ -236,6 +236,9 @@ class ProcessSlot(Slot[R], Generic[R]):
                 self.killed_for = reason
                 self.child.kill()
 
+    def _may_be_told(self) -> bool:
+        return True  # nothing is shared with the child's one task
+
     def _raise(self, error: type[Exception]) -> None:
         if self.child is not None:
             self.child.tell(self._number, cancelled=error is TaskCancelled)
@@ -320,8 +323,9 @@ class ProcessPool(Pool[R, ProcessSlot[R]]):
         return False
 
     def _look_after(self, slot: ProcessSlot[R], run: R | None, now: float) -> None:
-        if slot.child is not None and run is not None and not slot.child.alive:
-            slot.child.hang_up()
+        child = slot.child  # its thread may take it away meanwhile
+        if child is not None and run is not None and not child.alive:
+            child.hang_up()
         if run is not None and slot.told_at is not None and slot.told_at + self._grace <= now:
             slot.kill(run, TaskCancelled if slot.cancelled else TaskTimeout)
 

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import redis
 from redis.backoff import NoBackoff
-from redis.exceptions import DataError, NoScriptError, RedisError, ResponseError
+from redis.exceptions import DataError, NoScriptError, ReadOnlyError, RedisError, ResponseError
 from redis.retry import Retry
 
 from yadtq.config import Settings
@@ -189,10 +189,20 @@ class ResultStore(ClientMoves, WorkerMoves, KeeperMoves):
         except ResponseError as error:
             if isinstance(error, NoScriptError):
                 raise
+            if _is_demoted(error):
+                connection.disconnect()
+                self._connect_anew()
             raise self.unavailable(error) from error
         except (RedisError, OSError) as error:
             connection.disconnect()
             raise redis_unavailable(error, self.settings, Unanswered) from error
+        except BaseException:  # a stop of the task that calls: the next user would read the answer to this command
+            connection.disconnect()
+            raise
+
+    def _connect_anew(self) -> None:
+        """The server has become a replica and keeps its connections: only new ones follow the address to the primary."""
+        self._pool.disconnect(inuse_connections=False)
 
     def _wait_for_disk(self, connection: Any, reply: Reply) -> None:
         """Return when the append-only file holds on disk what was written over this connection (Redis >= 7.2).
@@ -217,6 +227,8 @@ class ResultStore(ClientMoves, WorkerMoves, KeeperMoves):
         except DataError:  # a value that Redis cannot take is our own fault, no outage
             raise
         except (RedisError, OSError) as error:
+            if _is_demoted(error):
+                self._connect_anew()
             raise self.unavailable(error) from error
 
     def patiently(self, call: Callable[[], T], patience: float = PATIENCE) -> T:
@@ -296,6 +308,11 @@ class ResultStore(ClientMoves, WorkerMoves, KeeperMoves):
         """Redis' clock."""
         seconds, micros = self.guard(self.client.time)
         return int(seconds) * 1000 + int(micros) // 1000
+
+
+def _is_demoted(error: Exception) -> bool:
+    """Whether a server that was the primary has become a replica; before Redis 7, a script wraps what it was told."""
+    return isinstance(error, ReadOnlyError) or "READONLY" in str(error)
 
 
 def _connection_options(settings: Settings) -> dict[str, Any]:

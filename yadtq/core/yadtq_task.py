@@ -124,7 +124,7 @@ class Outcome:
     reason: Reason | None = None  # for FAILED; for RETRY what it would have failed with
     error: str = ""  # one line for people
     traceback: str = ""
-    delay: float = 0.0  # seconds until the next attempt, for RETRY and HANDBACK
+    delay: float = 0.0  # seconds until the next attempt, for RETRY; how long a HANDBACK waits, fin.lua says
 
 
 @dataclass(frozen=True)

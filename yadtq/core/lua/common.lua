@@ -116,8 +116,7 @@ local function fold(minute, into, seconds)
 end
 
 -- What is counted goes into the open minute. With the next one it is folded into its quarter of an hour, its hour and the
--- sums since the start, and
--- begins to age; so a batch pays for one level only.
+-- sums since the start, and begins to age; so a batch pays for one level only.
 local function flush_rates()
   if not (next(tallies) or next(waited) or next(ran)) then return end
   local start, open = math.floor(NOW / 60000) * 60, tonumber(redis.call('GET', P .. 'open_minute') or 0)
