@@ -21,6 +21,7 @@ from yadtq.errors import BrokerUnavailable, RejectedRecord, ResultStoreUnavailab
 logger = logging.getLogger(__name__)
 
 BATCH = 200  # tasks a step moves at most
+SWEEPS = 10  # batches one sweep publishes at most: behind a long outbox, the rest of the house would wait
 DUE_EVERY = 0.5  # seconds; due and sweep
 REAP_EVERY = 2.5  # seconds
 AUDIT_EVERY = 60.0  # seconds
@@ -64,14 +65,18 @@ class Keeper:
             pass
 
     def sweep(self) -> None:
-        """Publish what is in the outbox past its check time."""
-        while not self._stop.is_set():
-            reply = self._store.sweep(BATCH)
-            items = reply.items
-            records = [self._record(items[i : i + 5], reply.now) for i in range(0, len(items), 5)]
-            self._publisher.publish([record for record in records if record is not None])
-            if len(records) < BATCH:
+        """Publish what is in the outbox past its check time, or some of it; little while Kafka is away."""
+        for _ in range(1 if self._broker.outage.sentence else SWEEPS):
+            if self._stop.is_set() or not self._sweep_batch():
                 return
+
+    def _sweep_batch(self) -> bool:
+        """Publish one batch; False where there is no more of it, or no room for more."""
+        reply = self._store.sweep(BATCH)
+        items = reply.items
+        records = [self._record(items[i : i + 5], reply.now) for i in range(0, len(items), 5)]
+        fit = self._publisher.publish([record for record in records if record is not None])
+        return fit and len(records) >= BATCH
 
     def _record(self, row: list[bytes], now: int) -> Record | None:
         """An envelope as a record of its present gen; the signature is checked before a new one is made."""
