@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -18,6 +18,7 @@ from yadtq.core.yadtq_intake import Intake
 from yadtq.core.yadtq_lease import Lease
 from yadtq.core.yadtq_result_db import ClaimItem
 from yadtq.core.yadtq_task import Task
+from yadtq.errors import BrokerUnavailable
 
 PLACE = ("tasks", 0)
 SUSPECT = 5  # its offset
@@ -34,6 +35,7 @@ class Scene:
         self.capacity, self.backlog = 4, 0
         self.ends: dict[str, float] = {}  # per token of a run
         self.suspect_ran = False
+        self.dead_topic_takes = True
         self.random = random.Random(5)
         parts: list[Any] = [self, self, self.intake, self.lease, self, "w", lambda _inc: None]
         self.claimer = Claimer(*parts)
@@ -53,6 +55,22 @@ class Scene:
             self.suspect_ran |= suspect and not waits
             answers.append(b"ALONE" if waits else b"RUN:1:1:ALONE" if suspect else b"RUN:1:1")
         return Reply("era", 0, answers)
+
+    def reject_record(self, *_about: object) -> Reply:
+        return Reply("era", 0, [b"OTHER"])
+
+    def send_dead(
+        self,
+        _topic: str,
+        _record: Received,
+        _reason: str,
+        done: Callable[[], None],
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        if self.dead_topic_takes:
+            done()
+        else:
+            failed(BrokerUnavailable("Kafka at k:1 cannot be reached"))
 
     def receive(self, count: int) -> None:
         bodies = [self.codec.pack(Task(f"t{self._offset + n}", "add", (), {})) for n in range(count)]
@@ -79,3 +97,20 @@ def test_a_suspect_runs_though_some_run_is_always_longer_than_the_first_tries(sc
     for _ in range(600):  # tries of 10, 20, 40, 80 and 160 s, and the work between them
         scene.pass_second()
     assert scene.suspect_ran
+
+
+def test_rejected_records_that_cannot_be_put_aside_are_told_of_once(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    scene.dead_topic_takes = False
+    scene.intake.add(PLACE, [Received(offset, b"t", b"no JSON", b"1::", 0) for offset in range(2)])
+    for _ in range(20):
+        scene.pass_second()
+    scene.dead_topic_takes = True
+    for _ in range(20):
+        scene.pass_second()
+    outage, back, *rejected = [record.getMessage() for record in caplog.records]
+    assert outage == "Kafka at k:1 cannot be reached; a rejected record is kept and tried again"
+    assert "answers again" in back
+    assert rejected == [f"rejected the record at tasks/0 offset {offset}: not JSON" for offset in range(2)]
+    assert scene.claimer.rejected == 2

@@ -23,6 +23,10 @@ class Redis:
         self.settings = type("Settings", (), {"time_scale": 1.0})
         self.rows: list[list[bytes]] = []
         self.swept = 0
+        self.rejected: list[tuple[str, str]] = []  # tasks and why
+
+    def reject_envelope(self, task_id: str, _queue: str, _envelope: bytes, why: str) -> None:
+        self.rejected.append((task_id, why))
 
     def sweep(self, limit: int) -> Reply:
         assert len(self.rows) <= limit
@@ -104,3 +108,24 @@ def test_a_sweep_ends_with_the_outbox(scene: Scene) -> None:
     scene.keeper.sweep()
     assert scene.store.swept == 1
     assert [record.id for record in scene.publisher.records] == ["t1"]
+
+
+def test_a_task_of_an_unknown_key_is_told_of_once(
+    scene: Scene, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(yadtq_keeper, "MOST_TOLD", 2)
+    others = Codec(["k9:fedcba9876543210"], required=True)
+    scene.store.rows = [scene.row(f"t{number}", codec=others) for number in range(3)]
+    for _ in range(3):
+        scene.keeper.sweep()
+    assert [record.getMessage() for record in caplog.records] == [
+        f"task t{number} is not published from here: it is signed with the unknown key 'k9'" for number in range(2)
+    ]
+    assert scene.publisher.records == []
+
+
+def test_a_task_handed_back_whose_name_cannot_be_read_is_rejected_and_takes_no_other_with_it(scene: Scene) -> None:
+    scene.store.rows = [scene.row("t1", handbacks=1, body=b"no JSON"), scene.row("t2")]
+    scene.keeper.sweep()
+    assert scene.store.rejected == [("t1", "its arguments cannot be trusted: not JSON")]
+    assert [record.id for record in scene.publisher.records] == ["t2"]

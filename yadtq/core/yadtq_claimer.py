@@ -16,6 +16,7 @@ from yadtq.core.yadtq_consumer import Received
 from yadtq.core.yadtq_delivery import Delivery
 from yadtq.core.yadtq_intake import Intake
 from yadtq.core.yadtq_lease import Abandoned, Lease
+from yadtq.core.yadtq_outage import OutageLog
 from yadtq.core.yadtq_pools import Pool
 from yadtq.core.yadtq_result_db import ClaimItem, Reply, ResultStore
 from yadtq.core.yadtq_task import NAME_PATTERN
@@ -53,6 +54,9 @@ class Claimer:
         self._name = name
         self._fenced = fenced  # this incarnation was declared dead
         self._unbegun = Unbegun(store, lease, pool)
+        self._dead_topic = OutageLog(
+            logger, "The topic of rejected records", "a rejected record is kept and tried again"
+        )
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._suspects: deque[Delivery] = deque()  # each needs the worker for itself
@@ -166,15 +170,16 @@ class Claimer:
             self._intake.defer(delivery)
             return
         topic, partition = delivery.state.position
-        logger.error("rejected the record at %s/%d offset %d: %s", topic, partition, delivery.offset, reason)
         received = Received(delivery.offset, delivery.key, delivery.body, delivery.header, delivery.timestamp)
 
         def kept() -> None:
+            self._dead_topic.up()
+            logger.error("rejected the record at %s/%d offset %d: %s", topic, partition, delivery.offset, reason)
             self.rejected += 1
             self._lease.confirmed([delivery])
 
         def try_again(error: BaseException) -> None:
-            logger.warning("%s; the rejected record is kept and tried again", error)
+            self._dead_topic.down(str(error))
             self._intake.defer(delivery)
 
         try:

@@ -25,6 +25,7 @@ SWEEPS = 10  # batches one sweep publishes at most: behind a long outbox, the re
 DUE_EVERY = 0.5  # seconds; due and sweep
 REAP_EVERY = 2.5  # seconds
 AUDIT_EVERY = 60.0  # seconds
+MOST_TOLD = 10_000  # tasks of an unknown key that are told of, each once
 
 
 class Keeper:
@@ -37,6 +38,7 @@ class Keeper:
         self._publisher = publisher
         self._views = Views(store)
         self._scale = store.settings.time_scale
+        self._told: set[str] = set()  # tasks of an unknown key; keys become known with a restart only
         self._stop = threading.Event()
 
     def stop(self) -> None:
@@ -84,8 +86,9 @@ class Keeper:
         topic = self._broker.topic_of(queue.decode())
         try:
             body = self._broker.codec.unseal(topic, envelope)
+            partition = self._other_partition(topic, body) if int(handbacks) else None
         except UnknownKey as error:
-            logger.error("task %s is not published from here: it is %s", task_id.decode(), error)
+            self._tell_unknown(task_id.decode(), error)
             return None
         except RejectedRecord as error:
             logger.error(
@@ -94,12 +97,17 @@ class Keeper:
             why = f"its arguments cannot be trusted: {error}"
             self._store.reject_envelope(task_id.decode(), queue.decode(), envelope, why)
             return None
-        partition = self._other_partition(topic, body) if int(handbacks) else None
         header = self._broker.codec.header(topic, int(gen), body)
         return Record(task_id.decode(), int(gen), topic, body, header, now, partition)
 
+    def _tell_unknown(self, task_id: str, error: UnknownKey) -> None:
+        """The outbox comes back to it every 20 seconds; once is enough."""
+        if task_id not in self._told and len(self._told) < MOST_TOLD:
+            self._told.add(task_id)
+            logger.error("task %s is not published from here: it is %s", task_id, error)
+
     def _other_partition(self, topic: str, body: bytes) -> int | None:
-        """For a task handed back as unknown: a partition of a worker that knows it, else any."""
+        """For a task handed back as unknown: a partition of a worker that knows it, else any; raises RejectedRecord."""
         name = self._broker.codec.name_of(body)
         known = [
             partition
