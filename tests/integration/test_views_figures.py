@@ -131,6 +131,25 @@ def test_groups_age_with_their_tasks(world: World, views: Views) -> None:
     assert not [name for name in world.picture().zsets if name.startswith("group")]
 
 
+def test_a_busy_group_ages_behind_a_thousand_quiet_ones(world: World, views: Views) -> None:
+    """Only the quietest ones are looked through for tasks whose time is over."""
+    submit(world, "old", "same", "new")
+    end(world, "old")
+    (busy,) = views.failure_groups()
+    world.pass_time(15_000_000)
+    quiet = [f"q{number}" for number in range(1001)]
+    submit(world, *quiet)
+    claim(world, "w", *quiet)
+    world.finish("w", [(task_id, token("w", task_id), "failed", "1", task_id, "error", 0, "") for task_id in quiet])
+    end(world, "same")
+    world.pass_time(6_000_000)  # past the 20,000 s that a failed task lives here
+    world.due(10)
+    end(world, "new")
+    groups = world.picture().zsets
+    assert set(groups[f"group:{busy.fingerprint}"]) == {"same", "new"}
+    assert int(groups["sizes"][busy.fingerprint]) >> 33 == 2
+
+
 def test_each_queue_tells_its_oldest_wait(world: World, views: Views) -> None:
     submit(world, "a", queue="slow")
     world.pass_time(60_000)

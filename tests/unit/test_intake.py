@@ -43,7 +43,7 @@ def claimed(delivery: Delivery, ago: float) -> Delivery:
 
 def test_records_come_in_order_and_once(intake: Intake) -> None:
     intake.add(A, records(range(3)))
-    intake.add(A, records(range(1, 5)))  # the first ones came again
+    intake.add(A, records(range(3, 5)))
     assert intake.waiting() == 5
     assert offsets(intake.take(3)) == [(A, 0), (A, 1), (A, 2)]
     assert offsets(intake.take(9)) == [(A, 3), (A, 4)]
@@ -392,6 +392,18 @@ def test_two_threads_lose_nothing(intake: Intake) -> None:
     assert set(seen.values()) == {1}
     assert intake.commits() == {A: total, B: total, C: total}
     assert intake.room.is_set()
+
+
+def test_records_of_a_topic_that_was_deleted_and_made_anew_are_refused_until_all_is_read_again(intake: Intake) -> None:
+    intake.add(A, records(range(100, 105)))
+    old = intake.take(2)
+    assert not intake.add(A, records(range(3)))
+    assert intake.waiting() == 3
+    intake.reset()
+    assert intake.add(A, records(range(3)))
+    intake.settle(old)
+    assert offsets(intake.take(9)) == [(A, 0), (A, 1), (A, 2)]
+    assert intake.commits() == {A: 0}
 
 
 @pytest.mark.parametrize("how", ["partitions_revoked", "partitions_lost"])

@@ -141,14 +141,46 @@ def test_what_does_not_fit_is_left_to_the_outbox(
 ) -> None:
     monkeypatch.setattr(yadtq_publisher, "CAPACITY", 10)
     kafka.passable.clear()
-    publisher.publish(records(0))
+    assert publisher.publish(records(0))
     eventually(lambda: publisher._queue.qsize() == 0)  # in the thread's hands, which waits for Kafka
-    publisher.publish(records(*range(1, 9)))
-    publisher.publish(records(*range(100, 103)))  # one too many: none of them
-    publisher.publish(records(9, 10))
+    assert publisher.publish(records(*range(1, 8)))
+    assert not publisher.publish(records(*range(100, 103)))  # one too many: none of them
+    assert publisher.publish(records(8, 9))
     kafka.passable.set()
-    eventually(lambda: len(store.noted) == 11)
-    assert kafka.sent == records(*range(11))
+    eventually(lambda: len(store.noted) == 10)
+    assert kafka.sent == records(*range(10))
+
+
+def answer_all(kafka: Kafka) -> None:
+    while kafka.answers:
+        kafka.answers.pop()(3, 1)
+
+
+def test_no_more_records_are_held_than_the_bound_while_kafka_does_not_answer(
+    publisher: Publisher, kafka: Kafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(yadtq_publisher, "CAPACITY", 100)
+    kafka.at_once = False
+    taken = 0
+    for start in range(0, 2000, 10):
+        taken += 10 * publisher.publish(records(*range(start, start + 10)))
+        eventually(lambda: publisher._queue.qsize() == 0)  # the producer has them, which has no bound of its own
+    assert taken == len(kafka.sent) == 100
+    answer_all(kafka)
+    assert publisher.publish(records(*range(100)))
+
+
+def test_no_more_bytes_are_held_than_the_bound_while_kafka_does_not_answer(
+    publisher: Publisher, kafka: Kafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(yadtq_publisher, "MAX_BYTES", 10_000)
+    kafka.at_once = False
+    big = Record("t", 1, "topic", b"x" * 1000, b"1::", 0)
+    assert [publisher.publish([big]) for _ in range(50)].count(True) == 10
+    eventually(lambda: len(kafka.answers) == 10)
+    assert not publisher.publish([big])
+    answer_all(kafka)
+    assert publisher.publish([big] * 11)  # more than ever fit, but nothing else is held
 
 
 def test_a_refused_send_is_logged_once_and_the_rest_goes_on(

@@ -16,6 +16,7 @@ from yadtq.core.yadtq_consumer import Received
 from yadtq.core.yadtq_delivery import Delivery
 from yadtq.core.yadtq_intake import Intake
 from yadtq.core.yadtq_lease import Abandoned, Lease
+from yadtq.core.yadtq_outage import OutageLog
 from yadtq.core.yadtq_pools import Pool
 from yadtq.core.yadtq_result_db import ClaimItem, Reply, ResultStore
 from yadtq.core.yadtq_task import NAME_PATTERN
@@ -23,8 +24,13 @@ from yadtq.errors import BrokerUnavailable, RejectedRecord
 
 logger = logging.getLogger(__name__)
 
-DRAIN_FOR = 10.0  # seconds a worker empties itself for a suspect before it goes on with other work
-DRAIN_AGAIN = 30.0  # seconds until it tries again
+# Seconds a worker empties itself for a suspect before it goes on with other work. They double with each try that fails:
+# where some run is always longer than a try, the suspect would wait for ever.
+DRAIN_FOR = 10.0
+DRAIN_DOUBLINGS = 8
+DRAIN_AGAIN = (
+    30.0  # seconds until it tries again, at least; as long as it tried, so that a run without end leaves half the time
+)
 
 
 class Claimer:
@@ -48,6 +54,9 @@ class Claimer:
         self._name = name
         self._fenced = fenced  # this incarnation was declared dead
         self._unbegun = Unbegun(store, lease, pool)
+        self._dead_topic = OutageLog(
+            logger, "The topic of rejected records", "a rejected record is kept and tried again"
+        )
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._suspects: deque[Delivery] = deque()  # each needs the worker for itself
@@ -131,8 +140,14 @@ class Claimer:
             return [] if self._alone.state.dropped else [self._alone]
         if time.monotonic() > self._drain_until:
             while self._suspects:
-                self._intake.defer(self._suspects.popleft(), DRAIN_AGAIN)
+                self._give_up(self._suspects.popleft())
         return []
+
+    def _give_up(self, suspect: Delivery) -> None:
+        """Go on with other work for a while; a worker that happens to be empty meanwhile takes it all the same."""
+        suspect.drain_at = time.monotonic() + max(DRAIN_AGAIN, DRAIN_FOR * 2**suspect.drains)
+        suspect.drains = min(suspect.drains + 1, DRAIN_DOUBLINGS)
+        self._intake.defer(suspect, DRAIN_AGAIN)
 
     def _runs_alone(self) -> bool:
         """Whether a suspect runs here: whatever else were asked for now would have to wait."""
@@ -155,15 +170,16 @@ class Claimer:
             self._intake.defer(delivery)
             return
         topic, partition = delivery.state.position
-        logger.error("rejected the record at %s/%d offset %d: %s", topic, partition, delivery.offset, reason)
         received = Received(delivery.offset, delivery.key, delivery.body, delivery.header, delivery.timestamp)
 
         def kept() -> None:
+            self._dead_topic.up()
+            logger.error("rejected the record at %s/%d offset %d: %s", topic, partition, delivery.offset, reason)
             self.rejected += 1
             self._lease.confirmed([delivery])
 
         def try_again(error: BaseException) -> None:
-            logger.warning("%s; the rejected record is kept and tried again", error)
+            self._dead_topic.down(str(error))
             self._intake.defer(delivery)
 
         try:
@@ -255,8 +271,12 @@ class Claimer:
             self._alone = None
             self._intake.defer(delivery)
             return
+        now = time.monotonic()
+        if not self._suspects and now < delivery.drain_at:
+            self._intake.defer(delivery, min(DRAIN_AGAIN, delivery.drain_at - now))
+            return
         if not self._suspects:
-            self._drain_until = time.monotonic() + DRAIN_FOR
+            self._drain_until = now + DRAIN_FOR * 2**delivery.drains
         self._suspects.append(delivery)
 
 

@@ -34,6 +34,8 @@ class Delivery:
         "begun_at",
         "body",
         "claimed_at",
+        "drain_at",
+        "drains",
         "fence",
         "finished_at",
         "gen",
@@ -63,6 +65,8 @@ class Delivery:
         self.attempt = 0
         self.fence = 0
         self.claimed_at = 0.0  # monotonic seconds; 0 before Redis has given the run
+        self.drains = 0  # how often its worker did not become empty for it
+        self.drain_at = 0.0  # monotonic seconds; not before then does the worker try again
         self.outcome: Outcome | None = None
         self.report: Report | None = None  # what it told until it ended
         self.begun_at = self.finished_at = 0.0  # wall clock

@@ -49,6 +49,8 @@ class Intake(RebalanceHandler):
 
         False, and nothing is buffered, where the partition was taken away since: it may have come back and be read from
         an earlier offset, whose records would pass for old ones behind these. It must be read again from its commit.
+        So it must where Kafka itself has gone back: a kept partition is read on from where it was, unless its topic was
+        deleted and made anew, or its last records were lost with a broker. All its new records would pass for old ones.
         """
         with self._lock:
             if losses is not None and self._lost_at.get(position, 0) > losses:
@@ -58,12 +60,11 @@ class Intake(RebalanceHandler):
                 state = self._states[position] = PartitionState(position, self._queue_of[position[0]])
             window, buffer = state.window, state.buffer
             for record in records:
-                if window.receive(record.offset):
-                    buffer.append(
-                        Delivery(state, record.offset, record.key, record.body, record.header, record.timestamp)
-                    )
-                    self._buffered += 1
-                    self._bytes += len(record.body)
+                if not window.receive(record.offset):
+                    return False
+                buffer.append(Delivery(state, record.offset, record.key, record.body, record.header, record.timestamp))
+                self._buffered += 1
+                self._bytes += len(record.body)
             if self._buffered >= MAX_BUFFERED or self._bytes >= MAX_BYTES:
                 self.room.clear()
         self._wake()

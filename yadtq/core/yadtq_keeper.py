@@ -21,9 +21,11 @@ from yadtq.errors import BrokerUnavailable, RejectedRecord, ResultStoreUnavailab
 logger = logging.getLogger(__name__)
 
 BATCH = 200  # tasks a step moves at most
+SWEEPS = 10  # batches one sweep publishes at most: behind a long outbox, the rest of the house would wait
 DUE_EVERY = 0.5  # seconds; due and sweep
 REAP_EVERY = 2.5  # seconds
 AUDIT_EVERY = 60.0  # seconds
+MOST_TOLD = 10_000  # tasks of an unknown key that are told of, each once
 
 
 class Keeper:
@@ -36,6 +38,7 @@ class Keeper:
         self._publisher = publisher
         self._views = Views(store)
         self._scale = store.settings.time_scale
+        self._told: set[str] = set()  # tasks of an unknown key; keys become known with a restart only
         self._stop = threading.Event()
 
     def stop(self) -> None:
@@ -64,14 +67,18 @@ class Keeper:
             pass
 
     def sweep(self) -> None:
-        """Publish what is in the outbox past its check time."""
-        while not self._stop.is_set():
-            reply = self._store.sweep(BATCH)
-            items = reply.items
-            records = [self._record(items[i : i + 5], reply.now) for i in range(0, len(items), 5)]
-            self._publisher.publish([record for record in records if record is not None])
-            if len(records) < BATCH:
+        """Publish what is in the outbox past its check time, or some of it; little while Kafka is away."""
+        for _ in range(1 if self._broker.outage.sentence else SWEEPS):
+            if self._stop.is_set() or not self._sweep_batch():
                 return
+
+    def _sweep_batch(self) -> bool:
+        """Publish one batch; False where there is no more of it, or no room for more."""
+        reply = self._store.sweep(BATCH)
+        items = reply.items
+        records = [self._record(items[i : i + 5], reply.now) for i in range(0, len(items), 5)]
+        fit = self._publisher.publish([record for record in records if record is not None])
+        return fit and len(records) >= BATCH
 
     def _record(self, row: list[bytes], now: int) -> Record | None:
         """An envelope as a record of its present gen; the signature is checked before a new one is made."""
@@ -79,8 +86,9 @@ class Keeper:
         topic = self._broker.topic_of(queue.decode())
         try:
             body = self._broker.codec.unseal(topic, envelope)
+            partition = self._other_partition(topic, body) if int(handbacks) else None
         except UnknownKey as error:
-            logger.error("task %s is not published from here: it is %s", task_id.decode(), error)
+            self._tell_unknown(task_id.decode(), error)
             return None
         except RejectedRecord as error:
             logger.error(
@@ -89,12 +97,17 @@ class Keeper:
             why = f"its arguments cannot be trusted: {error}"
             self._store.reject_envelope(task_id.decode(), queue.decode(), envelope, why)
             return None
-        partition = self._other_partition(topic, body) if int(handbacks) else None
         header = self._broker.codec.header(topic, int(gen), body)
         return Record(task_id.decode(), int(gen), topic, body, header, now, partition)
 
+    def _tell_unknown(self, task_id: str, error: UnknownKey) -> None:
+        """The outbox comes back to it every 20 seconds; once is enough."""
+        if task_id not in self._told and len(self._told) < MOST_TOLD:
+            self._told.add(task_id)
+            logger.error("task %s is not published from here: it is %s", task_id, error)
+
     def _other_partition(self, topic: str, body: bytes) -> int | None:
-        """For a task handed back as unknown: a partition of a worker that knows it, else any."""
+        """For a task handed back as unknown: a partition of a worker that knows it, else any; raises RejectedRecord."""
         name = self._broker.codec.name_of(body)
         known = [
             partition

@@ -21,7 +21,8 @@ from yadtq.errors import BrokerUnavailable, ResultStoreUnavailable
 
 logger = logging.getLogger(__name__)
 
-CAPACITY = 20_000  # records that may wait for the thread
+CAPACITY = 20_000  # records that may wait for the thread and for Kafka's answer: the producer itself has no bound
+MAX_BYTES = 64 * 1024 * 1024  # of those records
 GATHER = 0.005  # seconds a burst is gathered: one record per request would fight Python's lock
 ACK_LINGER = 0.05  # seconds acknowledgements are gathered; nobody waits for them
 ACK_BATCH = 500
@@ -50,7 +51,8 @@ class Publisher:
         self._guarded = guarded
         self._queue: queue.SimpleQueue[Record | None] = queue.SimpleQueue()  # None only wakes the thread
         self._acked: deque[tuple[str, int, int, int]] = deque()
-        self._pending = 0  # handed to the producer, not yet answered
+        self._pending = 0  # handed over here, not yet answered by Kafka
+        self._pending_bytes = 0
         self._pending_lock = threading.Lock()
         self._idle = threading.Event()
         self._idle.set()
@@ -59,15 +61,28 @@ class Publisher:
         self._closing = False
         self._sends = OutageLog(logger, "Kafka", "what it did not take waits in Redis and is sent again")
 
-    def publish(self, records: list[Record]) -> None:
-        """Hand records over; never waits."""
-        if self._queue.qsize() + len(records) > CAPACITY:
-            return  # the outbox has them
-        for record in records:
-            self._queue.put(record)
-        self._idle.clear()  # after the puts: idle may then be told late, but never too early
+    def publish(self, records: list[Record]) -> bool:
+        """Hand records over; never waits. False where they do not fit: the outbox has them."""
+        fit = self._hold(records)
+        if fit:
+            for record in records:
+                self._queue.put(record)
         if self._thread is None or not self._thread.is_alive():
             self._start()
+        return fit
+
+    def _hold(self, records: list[Record]) -> bool:
+        """Count records as pending, all or none; what is larger than the bound goes when nothing else is held."""
+        size = sum(len(record.body) for record in records)
+        with self._pending_lock:
+            if self._pending + len(records) > CAPACITY:
+                return False
+            if self._pending and self._pending_bytes + size > MAX_BYTES:
+                return False
+            self._pending += len(records)
+            self._pending_bytes += size
+            self._idle.clear()
+            return True
 
     def close(self, seconds: float = EXIT_PATIENCE) -> None:
         """Send what waits, for at most so long; the rest stays in the outbox. Closing twice is fine."""
@@ -119,18 +134,16 @@ class Publisher:
 
     def _send(self, record: Record) -> None:
         """Hand one record to Kafka; what goes wrong with it concerns no other."""
-        with self._pending_lock:
-            self._pending += 1
         try:
             self._hand_over(record)
         except Exception:
             logger.exception("task %s could not be sent to Kafka; it waits in Redis and is sent again", record.id)
-            self._answered()
+            self._answered(record)
 
     def _hand_over(self, record: Record) -> None:
         def acknowledged(partition: int, offset: int) -> None:
             self._acked.append((record.id, record.gen, partition, offset))
-            self._answered()
+            self._answered(record)
 
         def failed(error: BaseException) -> None:
             self._broker.forget_topic(record.topic)  # it may be gone
@@ -138,23 +151,24 @@ class Publisher:
                 self._sends.down(
                     str(error if isinstance(error, BrokerUnavailable) else self._broker.unavailable(error))
                 )
-            self._answered()
+            self._answered(record)
 
         try:
             self._broker.ensure_topics([record.topic])
             self._broker.producer()
         except BrokerUnavailable as error:
             self._broker.outage.down(str(error))
-            self._answered()
+            self._answered(record)
             return
         try:
             self._broker.send(record, acknowledged, failed)
         except BrokerUnavailable as error:
             failed(error)
 
-    def _answered(self) -> None:
+    def _answered(self, record: Record) -> None:
         with self._pending_lock:
             self._pending -= 1
+            self._pending_bytes -= len(record.body)
         if len(self._acked) == 1:
             self._queue.put(None)  # the thread may be waiting for a record with no end
 
@@ -171,8 +185,9 @@ class Publisher:
                 return
 
     def _note_idle(self) -> None:
-        if self._queue.qsize() == 0 and self._pending == 0 and not self._acked:
-            self._idle.set()
+        with self._pending_lock:  # else idle could be told of a record that is handed over just now
+            if self._pending == 0 and not self._acked:
+                self._idle.set()
 
 
 _open: weakref.WeakSet[Publisher] = weakref.WeakSet()

@@ -52,6 +52,7 @@ local SEQ = nil
 local leaves, enters, changed, backlog, busy, totals, tallies = {}, {}, {}, {}, {}, {}, {}
 local unsent, undue, sends, dues = {}, {}, {}, {}
 local waited, ran, grouped = {}, {}, {} -- runs by bucket of their waiting and running time; failed tasks by fingerprint
+local failed_for = nil -- seconds that these live
 
 local function seq()
   if not SEQ then SEQ = int(redis.call('INCR', P .. 'seq')) end
@@ -170,6 +171,8 @@ local function flush()
   flush_rates()
   for fp, pairs_ in pairs(grouped) do
     each_chunk(pairs_, 1000, function(...) redis.call('ZADD', P .. 'group:' .. fp, ...) end)
+    -- Behind a thousand others, trim_failed never comes to a group that is busy.
+    redis.call('ZREMRANGEBYSCORE', P .. 'group:' .. fp, '-inf', int(US - failed_for * 1000000))
     rank_group(fp)
   end
   if #changed > 0 then
@@ -219,6 +222,7 @@ local function fail(id, queue, from, seconds, reason, error, fp, ...)
     local alike = reason == 'error' and error or reason
     fp = string.sub(redis.sha1hex(redis.call('HGET', row_key(id), 'name') .. '\n' .. alike), 1, 12)
   end
+  failed_for = seconds
   add_pair(list_of(grouped, fp), USS, id)
   end_without_result(id, queue, from, 'failed', seconds, 'reason', reason, 'error', error, 'fp', fp, ...)
 end
