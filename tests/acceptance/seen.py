@@ -17,7 +17,7 @@ from tests.integration.web_client import Web
 from yadtq import ResultStoreUnavailable
 from yadtq.embedded import EmbeddedKafka, EmbeddedRedis
 
-IN_TIME = 6.0  # seconds; five are promised to a submit, the rest is for a busy machine
+IN_TIME = 5.5  # seconds; five are promised to a submit, the rest is for a busy machine
 
 TASKS = """
 import os, threading

@@ -34,7 +34,7 @@ from yadtq.errors import ResultStoreUnavailable
 
 logger = logging.getLogger(__name__)
 
-LOOK_AT_LEAST_EVERY = 5.0  # seconds, on the average: so often the commits are looked at, also while servers are away
+LOOK_AT_LEAST_EVERY = 10.0  # seconds, on the average: so often the commits are looked at, also while servers are away
 # Where `make soak` wants each trial's record.
 REPORT_FOLDER = Path(folder) if (folder := os.environ.get("SOAK_REPORT")) else None
 
