@@ -21,7 +21,7 @@ from yadtq.errors import BrokerUnavailable, ResultStoreUnavailable
 
 logger = logging.getLogger(__name__)
 
-CAPACITY = 20_000  # records that may wait for the thread and for Kafka's answer: the producer itself has no bound
+CAPACITY = 50_000  # records that may wait for the thread and for Kafka's answer: the producer itself has no bound
 MAX_BYTES = 64 * 1024 * 1024  # of those records
 GATHER = 0.005  # seconds a burst is gathered: one record per request would fight Python's lock
 ACK_LINGER = 0.05  # seconds acknowledgements are gathered; nobody waits for them
