@@ -67,7 +67,7 @@ def test_long_tasks_run_once_and_pin_nothing_while_partitions_move(house: House)
     guests.start()
     try:
         ids: list[str] = []
-        while time.monotonic() < begun + 3 * DETACH_AFTER or guests.seen < 3:
+        while time.monotonic() < begun + 3 * DETACH_AFTER or guests.seen < 3 or len(ids) < 2_000:
             batch = house.client.submit_many([("short", (number,)) for number in range(len(ids), len(ids) + 250)])
             house.ended(batch, timeout=30)
             ids += batch
@@ -82,7 +82,6 @@ def test_long_tasks_run_once_and_pin_nothing_while_partitions_move(house: House)
     assert [result.result for result in house.ended(longs)] == list(range(8))
     assert long.begun == dict.fromkeys(range(8), 1)
     assert [(result.attempts, result.lost) for result in house.results(longs)] == [(1, 0)] * 8
-    assert len(ids) >= 1000
     assert {result.status for result in house.results(ids)} == {TaskStatus.SUCCESS}
     assert Counter(short.runs) == dict.fromkeys(range(len(ids)), 1)
 
