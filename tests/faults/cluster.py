@@ -67,6 +67,7 @@ class KafkaCluster:
         """Everything up and every link clear, for the next test."""
         self.set(PASS)
         self.start()
+        self.wait_until_in_sync()
 
     def controller(self) -> int:
         """The index of the node that leads the controllers just now."""

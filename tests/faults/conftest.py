@@ -35,6 +35,7 @@ class Form:
 
 
 BUDGET = 480  # seconds that CI has for the tests of this folder
+took: list[float] = []  # seconds of each step of them
 SOAK = os.environ.get("SOAK", "")  # 1: every test, whole; short: every test, in its short form
 
 
@@ -45,9 +46,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("soak"):
                 item.add_marker(later)
-
-
-took: list[float] = []  # seconds of each step of the fault tests
 
 
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:

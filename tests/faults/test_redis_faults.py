@@ -157,7 +157,6 @@ def queued(trial: Trial) -> int:
 
 def test_7_redis_is_emptied(new_trial: NewTrial, form: Form) -> None:
     count = form.tasks(2000, 1000)
-
     uncommitted: set[str] = set()
 
     def empty(_: Random) -> str:
@@ -175,6 +174,7 @@ def test_7_redis_is_emptied(new_trial: NewTrial, form: Form) -> None:
         waiting = waiting_for_a_retry(trial, fault)
         trial.wait_for_rejoin(trial.crew.running, fault.over_at, 2 * WORKING_AGAIN)
     judge_but(trial, lambda: trial.only_in_redis(0.0, fault.over_at) | waiting)
+    # What had ended before that, and was not committed, may run again; so may a task of which Redis alone knew the retry.
     long_over = {run.id for run in trial.verdict.runs if (run.ended_at or math.inf) < fault.begun_at - TOLD_AGAIN}
     trial.hold_each_once(but=waiting | (long_over & uncommitted))
     hold_recovery(trial, fault.over_at)
