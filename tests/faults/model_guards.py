@@ -155,7 +155,7 @@ MODEL_GUARDS = {
             "A person's retry in the second that a crash loses is undone.",
             BETWEEN,
             "test_a_retry_by_a_person_that_redis_has_forgotten_goes_on",
-            (Patch("claim.lua", "if status == 'failed' and row_gen < gen and not r[10] then", "if false then"),),
+            (Patch("claim.lua", "if status == 'failed' and row_gen < gen and", "if false and"),),
         ),
         ModelGuard(
             "told-before-expiry",
