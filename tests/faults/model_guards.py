@@ -158,6 +158,14 @@ MODEL_GUARDS = {
             (Patch("claim.lua", "if status == 'failed' and row_gen < gen and", "if false and"),),
         ),
         ModelGuard(
+            "older-than-the-failure",
+            "A record that was made before its task failed is not taken up, whatever its gen.",
+            "A failure is undone by a record from a time that Redis has forgotten.",
+            BETWEEN,
+            "test_a_failure_is_not_undone_by_a_record_made_before_it",
+            (Patch("claim.lua", " and record_time >= tonumber(r[11])", ""),),
+        ),
+        ModelGuard(
             "told-before-expiry",
             "Nothing expires until the workers have told a Redis that went back what they run.",
             "The outcome of a run that began in time is dropped.",
