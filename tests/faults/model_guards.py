@@ -155,7 +155,15 @@ MODEL_GUARDS = {
             "A person's retry in the second that a crash loses is undone.",
             BETWEEN,
             "test_a_retry_by_a_person_that_redis_has_forgotten_goes_on",
-            (Patch("claim.lua", "if status == 'failed' and row_gen < gen and not r[10] then", "if false then"),),
+            (Patch("claim.lua", "if status == 'failed' and row_gen < gen and", "if false and"),),
+        ),
+        ModelGuard(
+            "older-than-the-failure",
+            "A record that was made before its task failed is not taken up, whatever its gen.",
+            "A failure is undone by a record from a time that Redis has forgotten.",
+            BETWEEN,
+            "test_a_failure_is_not_undone_by_a_record_made_before_it",
+            (Patch("claim.lua", " and record_time >= tonumber(r[11])", ""),),
         ),
         ModelGuard(
             "told-before-expiry",

@@ -194,7 +194,7 @@ def test_what_goes_back_to_the_queue_names_neither_its_run_nor_its_record(world:
         world.due(10)
     else:
         world.finish("w", [("a", "w:1", "failed", "no", "", "error", 0, "")])
-        assert world.retry("a") == ["queued"]
+        assert world.retry("a", world.time_ms()) == ["queued"]
     row = world.picture().rows["a"]
     assert (row["status"], row["gen"]) == ("queued", "2")
     assert not {"token", "part", "offset"} & set(row)
