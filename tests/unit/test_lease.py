@@ -55,7 +55,8 @@ def test_a_confirmation_settles_once_the_same_era_has_answered_two_seconds_later
     one = delivery()
     owner.hears("e1")
     owner.lease.confirmed([one])
-    assert owner.lease.unsettled
+    assert owner.lease.settles_by(clock.now + SETTLE_AFTER)
+    assert not owner.lease.settles_by(clock.now + SETTLE_AFTER - 1)
     clock.now += SETTLE_AFTER - 0.01
     owner.hears("e1")
     assert owner.settled == []
@@ -63,7 +64,7 @@ def test_a_confirmation_settles_once_the_same_era_has_answered_two_seconds_later
     assert owner.settled == []  # the worker's own clock proves nothing
     owner.hears("e1")
     assert owner.settled == [one]
-    assert not owner.lease.unsettled
+    assert not owner.lease.settles_by(clock.now + 60)
 
 
 def test_an_answer_to_a_question_asked_earlier_proves_nothing(owner: Owner, clock: Clock) -> None:

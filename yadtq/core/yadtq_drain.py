@@ -72,11 +72,12 @@ class Drain:
         let_go(self._lease, deliveries)
 
     def _settle_last(self, latest: float) -> None:
-        """What Redis has just confirmed may be committed two seconds later; worth the wait, else it is all read again."""
-        if self._abort.is_set() or not self._lease.unsettled:
-            return
+        """What Redis has just confirmed may be committed two seconds later; worth the wait, else it is all read again.
+
+        Not what was handed back at the end of the grace time: its new record outdoes the one that is read again.
+        """
         deadline = min(latest, time.monotonic() + 3.0)
         self._poller.poll_until(
-            lambda: self._abort.is_set() or not self._lease.unsettled or time.monotonic() > deadline
+            lambda: self._abort.is_set() or not self._lease.settles_by(deadline) or time.monotonic() > deadline
         )
         self._poller.commit()

@@ -187,13 +187,12 @@ class Lease:
     @property
     def settle_due(self) -> bool:
         """Whether an answer of Redis would settle something now."""
-        with self._lock:
-            return bool(self._unsettled) and self._unsettled[0][0] <= time.monotonic() - SETTLE_AFTER
+        return self.settles_by(time.monotonic())
 
-    @property
-    def unsettled(self) -> bool:
-        """Whether anything confirmed is not settled yet."""
-        return bool(self._unsettled)
+    def settles_by(self, moment: float) -> bool:
+        """Whether an answer asked for before then (monotonic seconds) could settle something."""
+        with self._lock:
+            return bool(self._unsettled) and self._unsettled[0][0] <= moment - SETTLE_AFTER
 
     def forget(self, tokens: Iterable[str]) -> None:
         """These runs are not held any more."""

@@ -271,7 +271,8 @@ class ProcessPool(Pool[R, ProcessSlot[R]]):
             raise self._refusal
 
     def abandon(self) -> None:
-        """Kill what runs: another worker will begin it again."""
+        """Kill what runs: another worker will begin it again. The pool takes no more, and starts no more children."""
+        self._stopped.set()
         super().abandon()
         for slot in self.slots:
             run = slot.run
