@@ -43,7 +43,7 @@ soak: $(SOAK_STAMP) ## every fault test whole, SEEDS times, for hours; writes do
 	@status=0; for round in $$(seq $(SEEDS)); do \
 	  SOAK=1 SOAK_REPORT=build/soak HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest tests/faults tests/model $(ARGS) || status=1; \
 	done; \
-	$(BIN)/python -m tests.faults.report build/soak docs/soak && exit $$status
+	$(BIN)/python -m tests.faults.report build/soak docs/soak "make soak SEEDS=$(SEEDS)$(if $(ARGS), ARGS='$(ARGS)')" && exit $$status
 
 check: $(DEV_STAMP) ## formatting, lint, types and import rules
 	@$(BIN)/ruff format --check --quiet .

@@ -1,6 +1,6 @@
 """The report of a soak: a record of each trial while the tests run, and a page with plots made of them afterwards.
 
-``python -m tests.faults.report RECORDS OUTPUT`` makes the page; the plots need matplotlib, the extra ``soak``.
+``python -m tests.faults.report RECORDS OUTPUT COMMAND`` makes the page, which names the command; the plots need matplotlib, the extra ``soak``.
 """
 
 from __future__ import annotations
@@ -227,16 +227,18 @@ def _picture(record: Record) -> str:
 
 
 def main() -> None:
-    records_folder, output = map(Path, sys.argv[1:3])
+    (records_folder, output), command = map(Path, sys.argv[1:3]), sys.argv[3]
     records = sorted(map(Record.read, records_folder.glob("*.json")), key=lambda record: record.begun_at)
     proofs = sorted(map(Proof.read, (records_folder / GUARDS).glob("*.json")), key=lambda proof: proof.begun_at)
     if not records:
         sys.exit(f"{records_folder} holds no record of a trial: run the fault tests with SOAK_REPORT={records_folder}")
     output.mkdir(parents=True, exist_ok=True)
+    for old in output.glob("*.svg"):
+        old.unlink()
     for record in records:
         if record.ended_at:
             draw(record, output / _picture(record))
-    (output / "README.md").write_text(render(records, proofs, "make soak"))
+    (output / "README.md").write_text(render(records, proofs, command))
 
 
 if __name__ == "__main__":
