@@ -13,7 +13,7 @@ UP_STAMP := $(VENV)/.up-$(PLACE)
 DEV_STAMP := $(VENV)/.dev-$(PLACE)
 SOAK_STAMP := $(VENV)/.soak-$(PLACE)
 SEEDS ?= 3
-# Tests that may run some at a time, each process with servers of its own; those that kill servers have the machine alone.
+# Tests that may run two at a time, each process with servers of its own; those that kill servers have the machine alone.
 BESIDE := tests/unit tests/model tests/integration tests/acceptance tests/browser
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
@@ -34,7 +34,7 @@ test: check ## check, then run every test; pick some with ARGS="tests/unit -k na
 ifdef ARGS
 	@$(BIN)/python -m pytest $(ARGS)
 else
-	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile $(BESIDE)
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(BESIDE)
 	@$(BIN)/python -m pytest tests/faults
 endif
 

@@ -92,7 +92,7 @@ GUARDS = {
                     "    try:\n"
                     "        return self._store.claim(inc, self._name, items)\n"
                     "    except ResultStoreUnavailable:\n"
-                    "        return Reply('', 0, [b'BUSY'] * len(items))",
+                    "        return Reply(self._lease.era or '', 0, [b'BUSY'] * len(items))",
                 ),
             ),
         ),
