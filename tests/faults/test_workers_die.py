@@ -55,9 +55,8 @@ def test_1_workers_are_killed_every_two_seconds(new_trial: NewTrial, form: Form)
     trial.note("seconds from a death among others to the next run", max(own_delays))
     trial.note("longest seconds without any task ending", longest_pause(trial.ended_at.values()))
     delays = rerun_delays(verdict.runs, dict.fromkeys(deaths, max(deaths.values())))
-    at_most = (
-        _scaled(OFFLINE, form) + SLOW
-    )  # what is queued again waits for a slot, and for what was submitted before it
+    # What is queued again waits for a slot, and for what was submitted before it.
+    at_most = _scaled(OFFLINE, form) + SLOW
     trial.hold("seconds from the last kill to the next run", max(delays, default=0), at_most=at_most, recovery=True)
 
 

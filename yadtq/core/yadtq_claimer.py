@@ -28,9 +28,8 @@ logger = logging.getLogger(__name__)
 # where some run is always longer than a try, the suspect would wait for ever.
 DRAIN_FOR = 10.0
 DRAIN_DOUBLINGS = 8
-DRAIN_AGAIN = (
-    30.0  # seconds until it tries again, at least; as long as it tried, so that a run without end leaves half the time
-)
+# Seconds until it tries again, at least; else as long as it tried, so that a run without end leaves half the time.
+DRAIN_AGAIN = 30.0
 
 
 class Claimer:
