@@ -66,7 +66,7 @@ def seen(picture: Picture, task_id: str) -> dict[str, object]:
     number = {name: int(row[name]) for name in ("due", "expires", "cancel", "retried") if name in row}
     return {
         **{name: row.get(name) for name in ("status", "queue", "token", "reason", "fp")},
-        **{name: int(row.get(name, 0)) for name in ("attempt", "lost", "handbacks", "gen")},
+        **{name: int(row.get(name, 0)) for name in ("attempt", "lost", "handbacks", "gen", "changed")},
         **{name: number.get(name) for name in ("due", "expires", "cancel", "retried")},
         "place": (int(row["part"]), int(row["offset"])) if "offset" in row else None,
         "envelope": picture.strings.get(f"envelope:{task_id}"),
@@ -84,7 +84,7 @@ def report(picture: Picture, task_id: str) -> tuple[str, str, str | None] | None
 
 def expected(row: Row) -> dict[str, object]:
     names = (
-        "status", "queue", "token", "reason", "attempt", "lost", "handbacks", "gen",
+        "status", "queue", "token", "reason", "attempt", "lost", "handbacks", "gen", "changed",
         "due", "expires", "cancel", "retried", "place", "envelope", "history", "whole_result", "fp", "deleted", "report",
     )  # fmt: skip
     return {name: getattr(row, name) for name in names}

@@ -44,7 +44,7 @@ class Row:
     lost: int = 0
     handbacks: int = 0
     token: str | None = None
-    changed: int = 0
+    changed: int = 0  # when it was last queued, or began to wait, or ended
     started: int = 0
     due: int | None = None
     expires: int | None = None
@@ -162,11 +162,11 @@ class Model:
         self._end(now, task_id, "cancelled", TOMBSTONE_TTL)
         return "cancelled"
 
-    def retry(self, now: int, task_id: str, envelope: str) -> str:
+    def retry(self, now: int, task_id: str, asked_at: int, envelope: str = "") -> str:
         row = self.rows.get(task_id)
         if row is None or row.deleted:
             return ""
-        if row.status not in ("failed", "cancelled", "expired"):
+        if row.status not in ("failed", "cancelled", "expired") or row.changed > asked_at:
             return row.status
         row.envelope = envelope or row.envelope
         if row.envelope is None:
@@ -337,20 +337,20 @@ class Model:
         row.history = min(50, row.history + noted)
         self._tell(row, token, told)
         if kind == "success":
-            row.status, row.gone_at, row.whole_result = "success", now + RESULT_TTL, bool(whole)
+            row.status, row.changed, row.gone_at, row.whole_result = "success", now, now + RESULT_TTL, bool(whole)
             self.rates["success"] += 1
             if row.short or len(row.envelope or "") > INLINE_LIMIT:
                 row.envelope = None
         elif kind == "cancelled" or (row.cancel is not None and kind != "failed"):
             self._end(now, task_id, "cancelled", TOMBSTONE_TTL)
         elif kind == "retry":
-            self._wait(task_id, now + delay)
+            self._wait(now, task_id, delay)
         elif kind == "handback":
             row.attempt -= 1
             if row.handbacks >= MOST_HAND_BACKS:
                 self._end(now, task_id, "failed", FAILED_TTL, "unknown_task", alike("unknown_task"))
             else:
-                self._wait(task_id, now + HAND_BACK_UNIT * 2**row.handbacks)
+                self._wait(now, task_id, HAND_BACK_UNIT * 2**row.handbacks)
                 row.handbacks += 1
         elif kind == "lost":
             self._survive(now, task_id)
@@ -487,18 +487,18 @@ class Model:
         self, now: int, task_id: str, status: str, ttl: int, reason: str | None = None, fp: str | None = None
     ) -> None:
         row = self.rows[task_id]
-        row.status, row.due, row.gone_at, row.fp = status, None, now + ttl, fp
+        row.status, row.changed, row.due, row.gone_at, row.fp = status, now, None, now + ttl, fp
         self.rates[status] += 1
         row.reason = reason or row.reason
         self.outbox.pop(task_id, None)
         self.due_at.pop(task_id, None)
 
-    def _wait(self, task_id: str, due: int) -> None:
+    def _wait(self, now: int, task_id: str, delay: int) -> None:
         row = self.rows[task_id]
-        row.status, row.due, row.place = "retrying", due, None
+        row.status, row.changed, row.due, row.place = "retrying", now, now + delay, None
         self.rates["retried"] += 1
         row.gen += 1
-        self.due_at[task_id] = due
+        self.due_at[task_id] = now + delay
 
     def _queue_again(self, now: int, task_id: str, gen: int) -> None:
         row = self.rows[task_id]

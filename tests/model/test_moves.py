@@ -173,23 +173,24 @@ class Moves(RuleBasedStateMachine):
         assert found == self.model.cancel(self.now, task_id, asked_at)
 
     @precondition(lambda self: self.model.rows)
-    @rule(pick=PICK, read_back=st.booleans())
-    def retry(self, pick: int, read_back: bool) -> None:
-        """A person's retry; with the envelope read back from Kafka where Redis has none."""
+    @rule(pick=PICK, read_back=st.booleans(), older=st.booleans())
+    def retry(self, pick: int, read_back: bool, older: bool) -> None:
+        """A person's retry, with the envelope read back from Kafka where Redis has none; ``older``: a repeat of one that was obeyed."""
         ended = [task_id for task_id, row in self.model.rows.items() if row.ended]
         failed = [task_id for task_id in ended if self.model.rows[task_id].status == "failed"]
         chosen = failed or ended or sorted(self.model.rows)
         task_id = chosen[pick % len(chosen)]
         self.retried = {task_id}
-        found = self.world.retry(task_id, self.world.time_ms())
-        assert found[0] == self.model.retry(self.now, task_id, "")
+        asked_at = self.model.rows[task_id].changed - 1 if older else self.world.time_ms()
+        found = self.world.retry(task_id, asked_at)
+        assert found[0] == self.model.retry(self.now, task_id, asked_at)
         if found[0] == "NOENVELOPE" and read_back:
             row = self.model.rows[task_id]
             place = row.place or ("", "")
             assert found[1:] == [row.queue, str(row.gen), str(place[0]), str(place[1])]
             envelope = f"the envelope of {task_id}".ljust(INLINE_LIMIT + 1)
-            assert self.world.retry(task_id, self.world.time_ms(), envelope.encode()) == ["queued"]
-            assert self.model.retry(self.now, task_id, envelope) == "queued"
+            assert self.world.retry(task_id, asked_at, envelope.encode()) == ["queued"]
+            assert self.model.retry(self.now, task_id, asked_at, envelope) == "queued"
 
     @precondition(lambda self: self.model.rows)
     @rule(picks=st.lists(PICK, min_size=1, max_size=3), twice=st.booleans())
@@ -203,10 +204,10 @@ class Moves(RuleBasedStateMachine):
     @precondition(lambda self: self.model.rows)
     @rule(picks=st.lists(PICK, min_size=1, max_size=3))
     def retry_many(self, picks: list[int]) -> None:
-        ids = [self._any_task(pick) for pick in picks]
+        ids, asked_at = [self._any_task(pick) for pick in picks], self.world.time_ms()
         self.retried = set(ids)
-        found = self.world.retry_many([(task_id, b"") for task_id in ids], self.world.time_ms(), by="ann")
-        assert [words[0] for words in found] == [self.model.retry(self.now, task_id, "") for task_id in ids]
+        found = self.world.retry_many([(task_id, b"") for task_id in ids], asked_at, by="ann")
+        assert [words[0] for words in found] == [self.model.retry(self.now, task_id, asked_at) for task_id in ids]
 
     @precondition(lambda self: self.model.rows)
     @rule(picks=st.lists(PICK, min_size=1, max_size=3))
