@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import importlib
 import json
 import os
 import signal
@@ -254,6 +255,23 @@ def test_a_killed_worker_takes_its_children_along(house: House, folder: Path, be
     result = house.client.wait_for_result(task_id, timeout=20)
     assert (result.status, result.lost) == (TaskStatus.SUCCESS, 1)
     assert count(folder, "end", 1) == 1  # the first run is dead, not only forgotten
+
+
+def test_a_worker_whose_children_take_long_to_load_is_not_there_before(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would be silent after its first beat, and be declared dead."""
+    (tmp_path / "slow_to_load.py").write_text(
+        "import os, time\n\ntime.sleep(float(os.environ.get('SLOW_TO_LOAD', 0)))\n\n\ndef add(a, b):\n    return a + b\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    slow = importlib.import_module("slow_to_load")
+    monkeypatch.setenv("SLOW_TO_LOAD", "3")
+    worker = house.worker({"add": slow.add}, ready=0, pool="process", concurrency=1)
+    assert not worker.wait_ready(2.0)
+    assert house.views.workers() == []
+    assert worker.wait_ready(20.0)
+    assert house.client.wait_for_result(house.client.submit("add", 1, 2), timeout=20).result == 3
 
 
 def test_no_thread_is_left_behind(house: House) -> None:

@@ -88,6 +88,20 @@ def test_partitions_take_turns(intake: Intake) -> None:
 # -- bounds ------------------------------------------------------------------------------------------------------
 
 
+def test_what_is_taken_at_once_is_bounded_in_bytes(intake: Intake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one with which the bound is reached still comes along: one that is larger would never be taken."""
+    monkeypatch.setattr(yadtq_intake, "CALL_BYTES", 250)
+    intake.add(A, records(range(4), size=100))
+    intake.add(B, records([0], size=1000))
+    first = intake.take(9)
+    assert offsets(first) == [(A, 0), (A, 1), (A, 2)]
+    assert offsets(intake.take(9)) == [(B, 0)]
+    for delivery in first:
+        intake.defer(delivery, 0.0)
+    assert offsets(intake.take(9)) == offsets(first)
+    assert offsets(intake.take(9)) == [(A, 3)]
+
+
 def test_there_is_no_room_beyond_so_many_records_until_half_is_taken(
     intake: Intake, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,10 +13,13 @@ from yadtq.api.yadtq_fleet import FleetSteering
 from yadtq.api.yadtq_steering import BATCH, TaskSteering
 from yadtq.core.yadtq_broker import Broker, Record
 from yadtq.core.yadtq_codec import arguments_json, preview
+from yadtq.core.yadtq_portions import portions
 from yadtq.core.yadtq_publisher import Publisher
 from yadtq.core.yadtq_result_db import NewTask, NotOnDisk, ResultStore, Unanswered
 from yadtq.core.yadtq_task import Task, TaskOptions, TaskResult, check_name
 from yadtq.errors import ConfigError, ResultStoreUnavailable, ResultTimeout, SubmitUncertain
+
+Call = tuple[str, Sequence[Any], dict[str, Any]]  # name, args, kwargs
 
 TEN_YEARS = 10 * 366 * 86_400  # seconds, and more than anybody means
 LOOK_AGAIN = 1.0  # seconds; a lost notification delays a waiting client no longer
@@ -83,10 +86,10 @@ class TaskClient(TaskSteering, FleetSteering):
     def submit_many(self, tasks: Iterable[Sequence[Any]]) -> list[str]:
         """Accept many tasks, each ``(name, args)`` or ``(name, args, kwargs)``; returns their ids in order.
 
-        An error leaves accepted what earlier batches of 200 held. Raises as :meth:`submit` does; a SubmitUncertain carries
-        the ids of its batch.
+        An error leaves accepted what earlier batches held, of 200 tasks or 4 MiB. Raises as :meth:`submit` does; a
+        SubmitUncertain carries the ids of its batch.
         """
-        return self._accept_many(tasks, TaskOptions())
+        return self._accept(map(_unpack, tasks), TaskOptions())
 
     def get_result(self, task_id: str) -> TaskResult:
         """What is known of a task now; raises TaskNotFound or ResultStoreUnavailable."""
@@ -125,39 +128,35 @@ class TaskClient(TaskSteering, FleetSteering):
 
     # -- inside ------------------------------------------------------------------------------------
 
-    def _accept_many(self, tasks: Iterable[Sequence[Any]], options: TaskOptions) -> list[str]:
-        ids: list[str] = []
-        batch: list[tuple[str, Sequence[Any], dict[str, Any]]] = []
-        for entry in tasks:
-            batch.append(_unpack(entry))
-            if len(batch) >= BATCH:
-                ids += self._accept(batch, options)
-                batch = []
-        return ids + self._accept(batch, options) if batch else ids
-
-    def _accept(self, calls: Sequence[tuple[str, Sequence[Any], dict[str, Any]]], options: TaskOptions) -> list[str]:
+    def _accept(self, calls: Iterable[Call], options: TaskOptions) -> list[str]:
+        """In portions, all or nothing of each; the ids in order."""
         topic = self._broker.topic_of(options.queue)
-        expires_at = None if options.expires is None else time.time() + options.expires
-        new, bodies = [], []
-        for name, args, kwargs in calls:
-            task = Task(
-                new_id(), check_name("task", name), tuple(args), kwargs, options.retries, options.timeout, expires_at
-            )
-            body = self._broker.codec.pack(task)
-            bodies.append(body)
-            new.append(self._new_task(task, topic, body, options))
-        now, ids = self._enqueue(new)
-        if not options.delay:
-            self._publish(topic, new, bodies, ids, now)
+        prepared = (self._prepare(topic, *call, options) for call in calls)
+        ids: list[str] = []
+        for portion in portions(prepared, BATCH, lambda one: len(one[1])):
+            new, bodies = zip(*portion, strict=True)
+            now, kept = self._enqueue(new)
+            if not options.delay:
+                self._publish(topic, new, bodies, kept, now)
+            ids += kept
         return ids
 
-    def _new_task(self, task: Task, topic: str, body: bytes, options: TaskOptions) -> NewTask:
+    def _prepare(
+        self, topic: str, name: str, args: Sequence[Any], kwargs: dict[str, Any], options: TaskOptions
+    ) -> tuple[NewTask, bytes]:
+        """A task for Redis, and the body of its record."""
+        expires_at = None if options.expires is None else time.time() + options.expires
+        task = Task(
+            new_id(), check_name("task", name), tuple(args), kwargs, options.retries, options.timeout, expires_at
+        )
+        body = self._broker.codec.pack(task)
         args_json = arguments_json(task.args, task.kwargs)
         shown = "" if args_json else preview(task.args, task.kwargs)
         envelope = self._broker.codec.seal(topic, body)
-        return NewTask(
+        new = NewTask(
             task.id, task.name, options.queue, envelope, args_json, shown, options.delay, options.expires, options.key
         )
+        return new, body
 
     def _enqueue(self, new: Sequence[NewTask]) -> tuple[int, list[str]]:
         unanswered, accepted = False, list[str]()
@@ -210,7 +209,7 @@ class TaskSubmitter:
         """As :meth:`TaskClient.submit_many`."""
         if self._options.key is not None:
             raise ConfigError("submit_many with one key would accept only the first task; leave the key out")
-        return self._client._accept_many(tasks, self._options)
+        return self._client._accept(map(_unpack, tasks), self._options)
 
 
 def _uncertain(error: ResultStoreUnavailable, ids: Sequence[str], what: str) -> SubmitUncertain:
@@ -241,7 +240,7 @@ def _checked(options: TaskOptions) -> TaskOptions:
     return options
 
 
-def _unpack(entry: Sequence[Any]) -> tuple[str, Sequence[Any], dict[str, Any]]:
+def _unpack(entry: Sequence[Any]) -> Call:
     if isinstance(entry, (tuple, list)) and 2 <= len(entry) <= 3 and isinstance(entry[1], (tuple, list)):
         kwargs = entry[2] if len(entry) == 3 else {}
         if isinstance(kwargs, dict):

@@ -265,9 +265,9 @@ class TaskWorker:
     def _work(self) -> None:
         try:
             self._pool.start(self._guarded)
+            self._pool.wait_ready(self._stop.is_set)  # not after the first beat: children may take long to load
             if not self._connect():
                 return
-            self._pool.wait_ready(self._stop.is_set)
             self._start_threads()
             self._poller.poll_until(self._stop.is_set)
             self._drain.run(self._grace)

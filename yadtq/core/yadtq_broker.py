@@ -6,7 +6,9 @@ Its parts are yadtq_connection, yadtq_topics, yadtq_consumer and yadtq_survey; n
 from __future__ import annotations
 
 import logging
+import os
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -42,6 +44,10 @@ class Record(NamedTuple):
     partition: int | None = None  # by the id, where there is none or the producer does not know of it
 
 
+_brokers: weakref.WeakSet[Broker] = weakref.WeakSet()
+_of_parents: list[KafkaProducer] = []  # kept: one that is let go of waits for its thread, which is not here
+
+
 class Broker(Topics):
     """Kafka for clients and workers. Lazy and thread-safe; connects at the first call."""
 
@@ -52,6 +58,15 @@ class Broker(Topics):
         self._producer: KafkaProducer | None = None
         # One for all that speak to Kafka by this broker: a process tells of an outage once.
         self.outage = OutageLog(logger, "Kafka", "what is submitted waits in Redis, running tasks go on")
+        _brokers.add(self)
+
+    def begin_in_child(self) -> None:
+        """In a forked process: the producer's thread and connections are its parent's."""
+        self._lock = threading.Lock()
+        if self._producer is not None:
+            _of_parents.append(self._producer)
+            self._producer = None
+        super().begin_in_child()
 
     # -- sending -----------------------------------------------------------------------------------
 
@@ -224,3 +239,11 @@ class Broker(Topics):
             return {**found, "group_lag": None}
         found["group_lag"] = sum(end - max(first, committed) for first, committed, end in offsets.values())
         return found
+
+
+def _begin_in_child() -> None:
+    for broker in list(_brokers):
+        broker.begin_in_child()
+
+
+os.register_at_fork(after_in_child=_begin_in_child)

@@ -12,13 +12,13 @@ from yadtq.core.yadtq_codec import SMALL, shorten
 from yadtq.core.yadtq_delivery import Delivery
 from yadtq.core.yadtq_fingerprint import fingerprint
 from yadtq.core.yadtq_lease import Abandoned, Lease
+from yadtq.core.yadtq_portions import CALL_BYTES
 from yadtq.core.yadtq_result_db import ResultStore, seconds_to_ms
 from yadtq.core.yadtq_task import Outcome, OutcomeKind
 
 logger = logging.getLogger(__name__)
 
 MAX_BATCH = 250  # runs written down at once, at most
-MAX_BATCH_BYTES = 4 * 1024 * 1024  # of their results; a call must pass a slow line before Redis' answer is given up
 
 
 class Finisher:
@@ -67,7 +67,7 @@ class Finisher:
         while delivery is not None:
             batch.append(delivery)
             size += len(delivery.outcome.result) if delivery.outcome else 0
-            if len(batch) >= MAX_BATCH or size >= MAX_BATCH_BYTES:
+            if len(batch) >= MAX_BATCH or size >= CALL_BYTES:
                 return batch, True
             try:
                 delivery = self._queue.get_nowait()

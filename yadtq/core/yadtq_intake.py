@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from yadtq.core.yadtq_consumer import RebalanceHandler, Received
 from yadtq.core.yadtq_delivery import Delivery, PartitionState, Position
+from yadtq.core.yadtq_portions import CALL_BYTES
 
 MAX_SPAN = 10_000  # records of one partition between first unfinished and last received
 MAX_BUFFERED = 4000  # records of all partitions that wait for a claim
@@ -197,30 +198,33 @@ class Intake(RebalanceHandler):
     # -- the claimer -------------------------------------------------------------------------------
 
     def take(self, limit: int) -> list[Delivery]:
-        """Up to ``limit`` records to claim: first those to ask again, then from each partition in turn."""
+        """Up to ``limit`` records to claim in one call: first those to ask again, then from each partition in turn."""
         with self._lock:
-            taken = self._take_deferred(limit)
+            taken, size = self._take_deferred(limit)
             for position in list(self._states):
-                if len(taken) >= limit:
+                if len(taken) >= limit or size >= CALL_BYTES:
                     break
                 state = self._states[position]
-                while state.buffer and len(taken) < limit:
+                while state.buffer and len(taken) < limit and size < CALL_BYTES:
                     delivery = state.buffer.popleft()
                     self._buffered -= 1
                     self._bytes -= len(delivery.body)
+                    size += len(delivery.body)
                     taken.append(delivery)
                 self._states[position] = self._states.pop(position)  # the next take begins with another one
             self._tell_room()
             return taken
 
-    def _take_deferred(self, limit: int) -> list[Delivery]:
+    def _take_deferred(self, limit: int) -> tuple[list[Delivery], int]:
+        """And how many bytes they have."""
         taken: list[Delivery] = []
-        now = time.monotonic()
-        while self._deferred and self._deferred[0][0] <= now and len(taken) < limit:
+        size, now = 0, time.monotonic()
+        while self._deferred and self._deferred[0][0] <= now and len(taken) < limit and size < CALL_BYTES:
             delivery = heapq.heappop(self._deferred)[2]
             if not delivery.state.dropped:
                 taken.append(delivery)
-        return taken
+                size += len(delivery.body)
+        return taken, size
 
     def defer(self, delivery: Delivery, seconds: float = ASK_AGAIN) -> None:
         """Ask for this record again later."""

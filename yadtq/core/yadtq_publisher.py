@@ -7,6 +7,7 @@ from where a worker's keeper publishes it again.
 from __future__ import annotations
 
 import logging
+import os
 import queue
 import threading
 import time
@@ -49,6 +50,12 @@ class Publisher:
         self._broker = broker
         self._store = store
         self._guarded = guarded
+        self._closing = False
+        self._sends = OutageLog(logger, "Kafka", "what it did not take waits in Redis and is sent again")
+        self.begin()
+
+    def begin(self) -> None:
+        """Hold nothing, without a thread; in a forked process anew: what its parent holds, its parent sends."""
         self._queue: queue.SimpleQueue[Record | None] = queue.SimpleQueue()  # None only wakes the thread
         self._acked: deque[tuple[str, int, int, int]] = deque()
         self._pending = 0  # handed over here, not yet answered by Kafka
@@ -58,8 +65,6 @@ class Publisher:
         self._idle.set()
         self._start_lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._closing = False
-        self._sends = OutageLog(logger, "Kafka", "what it did not take waits in Redis and is sent again")
 
     def publish(self, records: list[Record]) -> bool:
         """Hand records over; never waits. False where they do not fit: the outbox has them."""
@@ -214,3 +219,15 @@ def _close_all() -> None:
     deadline = time.monotonic() + EXIT_PATIENCE
     for publisher in list(_open):
         publisher.close(max(0.0, deadline - time.monotonic()))
+
+
+def _begin_in_child() -> None:
+    """Threads do not live through a fork: each publisher starts its own with its first record here."""
+    global _exit_lock, _exit_thread
+    _exit_lock, _exit_thread = threading.Lock(), None
+    for publisher in list(_open):
+        publisher.begin()
+    _open.clear()
+
+
+os.register_at_fork(after_in_child=_begin_in_child)

@@ -9,20 +9,20 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from yadtq.core.yadtq_broker import Broker
 from yadtq.core.yadtq_claimer import claim_item, lost_row
 from yadtq.core.yadtq_delivery import Delivery
 from yadtq.core.yadtq_heartbeat import Heartbeat
 from yadtq.core.yadtq_lease import Abandoned, Lease
+from yadtq.core.yadtq_portions import portions
 from yadtq.core.yadtq_result_db import Reply, ResultStore
 from yadtq.errors import ResultStoreUnavailable
 
 logger = logging.getLogger(__name__)
 
 BATCH = 200  # runs told at once, at most
-BATCH_BYTES = 4 * 1024 * 1024  # of their envelopes; a call must pass a slow line before Redis' answer is given up
 
 
 class Recovery:
@@ -89,7 +89,7 @@ class Recovery:
         own = [delivery for delivery in recent + running if self.lease.issued(delivery.token)]
         runs = _newest_of_each_task(own)
         finished = [delivery for delivery in runs if delivery in ended]
-        for batch in _batches(runs):
+        for batch in portions(runs, BATCH, lambda run: len(run.body)):
             self._claim_again(era, inc, batch)
         self.lease.held |= {delivery.token: delivery for delivery in finished}
         self._rewind()  # not before: a record read again would be claimed as if it had not run here
@@ -131,20 +131,6 @@ def _newest_of_each_task(runs: list[Delivery]) -> list[Delivery]:
         if known is None or known.gen <= delivery.gen:
             newest[delivery.task.id] = delivery
     return list(newest.values())
-
-
-def _batches(runs: list[Delivery]) -> Iterator[list[Delivery]]:
-    """In order; one that is larger than all bounds goes alone."""
-    batch: list[Delivery] = []
-    size = 0
-    for delivery in runs:
-        if batch and (len(batch) >= BATCH or size + len(delivery.body) > BATCH_BYTES):
-            yield batch
-            batch, size = [], 0
-        batch.append(delivery)
-        size += len(delivery.body)
-    if batch:
-        yield batch
 
 
 class _OtherEra(Exception):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -141,7 +140,6 @@ class ResultStore(ClientMoves, WorkerMoves, KeeperMoves):
             connection_pool=self._pool
         )
         self._scripts: dict[str, _Script] = {}
-        self._lock = threading.Lock()
 
     # -- calls -----------------------------------------------------------------------------------
 
@@ -245,10 +243,8 @@ class ResultStore(ClientMoves, WorkerMoves, KeeperMoves):
             pause = min(pause * 2, 1.0)
 
     def _script(self, move: str) -> _Script:
-        with self._lock:
-            if move not in self._scripts:
-                self._scripts[move] = _Script(move)
-            return self._scripts[move]
+        script = self._scripts.get(move)
+        return script if script is not None else self._scripts.setdefault(move, _Script(move))
 
     def _check_server(self, script: _Script) -> None:
         """Redis does not know a script: a first use, or a new server; look which kind it is."""

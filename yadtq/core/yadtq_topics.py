@@ -86,6 +86,11 @@ class Topics(Connection):
         with self._asker_lock:
             self._drop_asker()
 
+    def begin_in_child(self) -> None:
+        """In a forked process: the connection is its parent's."""
+        self._asker_lock = threading.Lock()
+        self._asker = None
+
     # -- making ------------------------------------------------------------------------------------
 
     def ensure_topics(self, topics: Iterable[str]) -> None:
