@@ -23,6 +23,7 @@ from tests.faults.trial import Trial
 from tests.helpers import eventually
 from yadtq import TaskResult
 from yadtq.core.yadtq_broker import Record
+from yadtq.core.yadtq_codec import Stamp
 from yadtq.core.yadtq_heartbeat import About
 from yadtq.core.yadtq_task import Task
 from yadtq.embedded import EmbeddedKafka
@@ -122,7 +123,8 @@ class Scene(Trial):
         topic = broker.topic_of("default")
         body = broker.codec.pack(Task(task_id, promise.name, promise.args, {}))
         sent: list[int] = []
-        record = Record(task_id, 1, topic, body, broker.codec.header(topic, 1, body), self.house.store.time_ms() - age)
+        at = self.house.store.time_ms() - age
+        record = Record(task_id, 1, topic, body, broker.codec.header(topic, Stamp(1, at), body), at)
         broker.ensure_topics([topic])
         broker.send(record, lambda _partition, offset: sent.append(offset), lambda error: None)
         eventually(lambda: sent)

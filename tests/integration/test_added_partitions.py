@@ -36,7 +36,7 @@ def send(house: House, partition: int) -> int:
     """The partition a record for this one was written to."""
     written: list[int] = []
     failed: list[BaseException] = []
-    record = Record("t", 1, house.settings["topic"], b"{}", b"1::", house.store.time_ms(), partition)
+    record = Record("t", 1, house.settings["topic"], b"{}", b"1:1::", house.store.time_ms(), partition)
     house.broker.send(record, lambda partition, _offset: written.append(partition), failed.append)
     eventually(lambda: written or failed)
     assert not failed

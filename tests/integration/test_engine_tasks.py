@@ -17,12 +17,15 @@ from yadtq import (
     DoNotRetry,
     IllegalMove,
     PayloadTooLarge,
+    ResultStoreUnavailable,
     ResultTimeout,
     TaskCancelled,
     TaskNotFound,
     TaskStatus,
     task,
 )
+from yadtq.core.yadtq_result_db import Unanswered
+from yadtq.core.yadtq_trouble import AWAY, REFUSED
 from yadtq.embedded import EmbeddedKafka, EmbeddedRedis
 
 GATES: dict[str, Gate] = defaultdict(Gate)
@@ -431,6 +434,52 @@ def test_a_big_task_that_only_kafka_holds_is_read_back_for_its_retry(house: Hous
     house.worker(HANDLERS, queues=["later"])
     assert house.client.wait_for_result(task_id, timeout=20).result == len(payload)
     assert RUNS[name] == [len(payload)]  # the cancelled record was not run as well
+
+
+def test_a_record_of_another_task_is_not_taken_for_the_one_to_be_read_back(house: House, name: str) -> None:
+    """A topic that was made anew gives the same places to other records."""
+    ids = [house.client.options(queue="nobody").submit("count", name, text * 100_000) for text in "ab"]
+    eventually(lambda: not any(house.row_exists("envelope", task_id) for task_id in ids))
+    house.client.cancel(ids[0])
+    place = house.redis.hmget(f"{house.prefix}t:{ids[1]}", "part", "offset")
+    house.redis.hset(f"{house.prefix}t:{ids[0]}", mapping=dict(zip(("part", "offset"), place, strict=True)))
+    with pytest.raises(TaskNotFound, match="are gone from Redis and Kafka; submit it again"):
+        house.client.retry(ids[0])
+    assert house.client.get_result(ids[0]).status == TaskStatus.CANCELLED
+
+
+def test_a_retry_whose_first_answer_was_lost_is_no_error_once_the_task_has_run(
+    house: House, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task_id = house.client.options(delay=HOUR).submit("count", name)
+    house.client.cancel(task_id)
+    retry, answers = house.store.retry_many, []
+
+    def unanswered_once(*args: Any) -> list[list[str]]:
+        answers.append(retry(*args))
+        if len(answers) == 1:
+            house.client.wait_for_result(task_id, timeout=10)
+            raise Unanswered("no answer", kind=AWAY)
+        return answers[-1]
+
+    monkeypatch.setattr(house.store, "retry_many", unanswered_once)
+    assert house.client.retry(task_id) == TaskStatus.QUEUED
+    assert (len(answers), len(RUNS[name])) == (2, 1)
+
+
+def test_a_task_submitted_again_is_told_of_though_its_history_cannot_be_written(
+    house: House, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task_id = house.client.submit("count", name)
+    house.client.wait_for_result(task_id, timeout=10)
+
+    def away(_entries: object) -> None:
+        raise ResultStoreUnavailable("Redis is away", kind=REFUSED)
+
+    monkeypatch.setattr(house.store, "note", away)
+    new_id = house.client.resubmit(task_id)
+    assert house.client.wait_for_result(new_id, timeout=10).ok
+    assert len(RUNS[name]) == 2
 
 
 def test_a_big_task_that_failed_can_be_retried(house: House, name: str) -> None:

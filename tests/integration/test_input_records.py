@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -13,11 +14,12 @@ import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from tests.helpers import House, eventually, new_settings
-from yadtq.core.yadtq_codec import HEADER, Codec
+from yadtq.core.yadtq_codec import HEADER, Codec, Stamp
 from yadtq.embedded import EmbeddedKafka, EmbeddedRedis
 
 KEYS = ("k2:a-secret-of-the-present-day", "k1:a-secret-of-yesterday")
 CODEC = Codec(KEYS, required=True)
+STAMP = Stamp(1, int(time.time() * 1000))
 OTHERS = Codec(("k2:somebody-elses-secret-is-this",), required=True)
 
 
@@ -85,7 +87,7 @@ def envelope(**changes: Any) -> bytes:
 
 
 def signed(body: bytes, topic: str) -> tuple[bytes, bytes]:
-    return body, CODEC.header(topic, 1, body)
+    return body, CODEC.header(topic, STAMP, body)
 
 
 def without(field_name: str) -> bytes:
@@ -95,31 +97,31 @@ def without(field_name: str) -> bytes:
 
 
 def unsigned(body: bytes, _topic: str) -> tuple[bytes, bytes]:
-    return body, b"1::"
+    return body, b"1:%d::" % STAMP.at
 
 
 def by_somebody_else(body: bytes, topic: str) -> tuple[bytes, bytes]:
-    return body, OTHERS.header(topic, 1, body)
+    return body, OTHERS.header(topic, STAMP, body)
 
 
 def of_an_unknown_key(body: bytes, topic: str) -> tuple[bytes, bytes]:
-    return body, CODEC.header(topic, 1, body).replace(b"k2", b"k9")
+    return body, CODEC.header(topic, STAMP, body).replace(b"k2", b"k9")
 
 
 def for_another_topic(body: bytes, topic: str) -> tuple[bytes, bytes]:
-    return body, CODEC.header(f"{topic}.other", 1, body)
+    return body, CODEC.header(f"{topic}.other", STAMP, body)
 
 
 def of_another_gen(body: bytes, topic: str) -> tuple[bytes, bytes]:
-    return body, CODEC.header(topic, 1, body).replace(b"1:", b"2:", 1)
+    return body, CODEC.header(topic, STAMP, body).replace(b"1:", b"2:", 1)
 
 
 def changed_after_signing(body: bytes, topic: str) -> tuple[bytes, bytes]:
-    return body.replace(b"evil", b"evel"), CODEC.header(topic, 1, body)
+    return body.replace(b"evil", b"evel"), CODEC.header(topic, STAMP, body)
 
 
 def cut_after_signing(body: bytes, topic: str) -> tuple[bytes, bytes]:
-    return body[: len(body) // 2], CODEC.header(topic, 1, body)
+    return body[: len(body) // 2], CODEC.header(topic, STAMP, body)
 
 
 def without_a_header(body: bytes, _topic: str) -> tuple[bytes, None]:
@@ -211,6 +213,6 @@ def test_without_keys_on_loopback_unsigned_records_are_run_but_rubbish_is_not(
         house.worker({"record": ran.append})
         producer = KafkaProducer(bootstrap_servers=house.settings["kafka_servers"])
         for body in (b"rubbish", envelope(args=["foreign"])):
-            producer.send(house.settings["topic"], body, headers=[(HEADER, b"1::")]).get(timeout=10)
+            producer.send(house.settings["topic"], body, headers=[(HEADER, b"1:%d::" % STAMP.at)]).get(timeout=10)
         eventually(lambda: ran == ["foreign"])
         producer.close()

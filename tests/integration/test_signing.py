@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,7 @@ from kafka import KafkaAdminClient, KafkaProducer
 
 from tests.helpers import House, eventually
 from yadtq import TaskWorker
-from yadtq.core.yadtq_codec import HEADER
+from yadtq.core.yadtq_codec import HEADER, INLINE_LIMIT, Stamp
 from yadtq.core.yadtq_consumer import Received
 from yadtq.core.yadtq_result_db import NewTask
 
@@ -85,7 +86,11 @@ def test_rubbish_with_other_peoples_ids_fails_none_of_their_tasks(settings: dict
     with House({**settings, "signing_keys": [NEW]}) as house:
         ids = [house.client.submit("record", str(number)) for number in range(3)]
         records = [own_record(house, task_id) for task_id in ids]
-        rubbish = [(b"rubbish", b"1::"), (records[0].body, b"1::"), (records[0].body[:-5], records[0].header or b"")]
+        rubbish = [
+            (b"rubbish", b"1:1::"),
+            (records[0].body, b"1:1::"),
+            (records[0].body[:-5], records[0].header or b""),
+        ]
         for task_id in ids:
             for body, header in rubbish:
                 write(house, task_id, body, header)
@@ -103,7 +108,7 @@ def test_rubbish_that_comes_before_the_real_record_does_not_fail_the_task(settin
     with House({**settings, "signing_keys": [NEW]}) as house:
         house.worker({"record": ran.append})
         enqueue_alone(house, "t1", "real")
-        write(house, "t1", b"rubbish", b"1::")
+        write(house, "t1", b"rubbish", b"1:1::")
         assert house.client.wait_for_result("t1", timeout=20).ok  # the keeper publishes it
         eventually(lambda: has_dead(house, 1))
         assert ran == ["real"]
@@ -132,6 +137,41 @@ def test_a_record_replayed_after_a_retry_by_a_person_is_not_run(settings: dict[s
         eventually(lambda: house.lag() == 0, 10, every=0.2)
         assert ran == [7, 7]
         assert house.client.get_result(task_id).ok
+
+
+def test_a_record_replayed_after_its_row_has_vanished_is_not_run(settings: dict[str, Any]) -> None:
+    """Its time is signed: Kafka's own, which whoever writes to the topic chooses, makes no old record young."""
+    ran: list[str] = []
+    with House({**settings, "signing_keys": [NEW]}) as house:
+        house.worker({"record": ran.append})
+        task_id = house.client.submit("record", "once")
+        house.reaches(task_id, "success")
+        topic, body = house.settings["topic"], own_record(house, task_id).body
+        house.redis.delete(f"{house.prefix}t:{task_id}", f"{house.prefix}gaps")  # its time is over
+        two_days_ago = house.store.time_ms() - 2 * 86_400_000
+        write(house, task_id, body, house.broker.codec.header(topic, Stamp(1, two_days_ago), body))
+        eventually(lambda: house.lag() == 0, 10, every=0.2)
+        assert ran == ["once"]
+        write(house, task_id, body, house.broker.codec.header(topic, Stamp(1, house.store.time_ms()), body))
+        eventually(lambda: ran == ["once", "once"])  # a young one without a row, Redis has lost
+
+
+def test_a_task_just_within_the_inline_limit_is_retried_however_it_is_signed(settings: dict[str, Any]) -> None:
+    """Its body is within it, its envelope in Redis is not: the signature comes on top."""
+    runs: Counter[str] = Counter()
+
+    def fail_first(text: str) -> None:
+        runs[text] += 1
+        if runs[text] == 1:
+            raise ValueError("not yet")
+
+    with House({**settings, "signing_keys": [NEW], "retry_backoff": 0.05}) as house:
+        texts = ["x" * size for size in range(INLINE_LIMIT - 240, INLINE_LIMIT, 8)]
+        ids = house.client.submit_many([("record", (text,)) for text in texts])
+        eventually(lambda: not house.redis.zcard(f"{house.prefix}outbox"))
+        house.worker({"record": fail_first})
+        assert [result.error for result in house.ended(ids) if not result.ok] == []
+        assert set(runs.values()) == {2}
 
 
 def test_keys_are_rotated_under_running_workers_and_no_task_is_lost_or_rejected(settings: dict[str, Any]) -> None:

@@ -36,7 +36,7 @@ def check_against_model(picture: Picture, model: Model, now: int) -> None:
         fresh = {command: at for command, at in waiting.items() if at // 1000 > now - CONTROL_FOR + 100}
         assert exact(picture, f"control:{inc}").items() >= fresh.items()
     kept = {name: ids for name, ids in picture.strings.items() if name.startswith("key:")}
-    assert sorted(kept.values()) == sorted(task_id for task_id, _ in model.keys.values())
+    assert sorted(kept.values()) == sorted(model.keys.values())
 
 
 def exact(picture: Picture, name: str) -> dict[str, int]:
@@ -152,6 +152,9 @@ def check_bounds(picture: Picture) -> None:
             continue
         if kind in ("t", "envelope", "history", "result", "report"):
             assert part in picture.rows, f"{name} has outlived its task"
+        elif kind == "key":
+            task_id = picture.strings[name]
+            assert (ttl > 0) == (TaskStatus(picture.rows[task_id]["status"]) in TERMINAL), f"{name} outlives its task"
         elif kind == "run":
             assert part in picture.zsets.get("workers", {}), f"{name} belongs to nobody"
         else:

@@ -87,7 +87,7 @@ class Model:
     rows: dict[str, Row] = field(default_factory=dict)
     outbox: dict[str, int] = field(default_factory=dict)
     due_at: dict[str, int] = field(default_factory=dict)
-    keys: dict[str, tuple[str, int]] = field(default_factory=dict)
+    keys: dict[str, str] = field(default_factory=dict)
     running: dict[str, set[str]] = field(default_factory=dict)
     online: dict[str, int] = field(default_factory=dict)  # the last beats of those who neither left nor died
     workers: dict[str, Worker] = field(default_factory=dict)
@@ -115,7 +115,7 @@ class Model:
     def enqueue(self, now: int, tasks: Sequence[NewTask]) -> list[str]:
         ids = []
         for task in tasks:
-            earlier = self.keys.get(task.key or "", ("", 0))[0]
+            earlier = self.keys.get(task.key or "", "")
             if task.key and earlier in self.rows and not self.rows[earlier].deleted:
                 ids.append(earlier)
                 continue
@@ -135,7 +135,7 @@ class Model:
             self.outbox[task.id] = now + RECHECK
             self._watch_expiry(task.id, row)
         if task.key:
-            self.keys[task.key] = (task.id, now + TOMBSTONE_TTL + FAILED_TTL)
+            self.keys[task.key] = task.id
         self.rows[task.id] = row
         self.submits[task.id] = now
 
@@ -152,7 +152,7 @@ class Model:
         row = self.rows.get(task_id)
         if row is None or row.deleted:
             return ""
-        if row.ended or (row.retried is not None and asked_at < row.retried):
+        if row.ended or (row.retried is not None and asked_at < row.retried <= now):
             return row.status
         if row.cancel is None:
             self._note(row)
@@ -166,7 +166,9 @@ class Model:
         row = self.rows.get(task_id)
         if row is None or row.deleted:
             return ""
-        if row.status not in ("failed", "cancelled", "expired") or row.changed > asked_at:
+        if row.retried is not None and asked_at <= row.retried <= now:
+            return "queued"
+        if row.status not in ("failed", "cancelled", "expired") or asked_at < row.changed <= now:
             return row.status
         row.envelope = envelope or row.envelope
         if row.envelope is None:
@@ -189,6 +191,7 @@ class Model:
             self._end(now, task_id, "cancelled", TOMBSTONE_TTL)
         row.deleted, row.gone_at = True, now + TOMBSTONE_TTL
         del self.submits[task_id]
+        self.keys = {key: kept for key, kept in self.keys.items() if kept != task_id}
         row.envelope = row.reason = row.fp = row.expires = row.cancel = None
         row.history, row.whole_result, row.report = 0, False, None
         return "deleted"
@@ -438,6 +441,8 @@ class Model:
         return len(come)
 
     def sweep(self, now: int, limit: int) -> list[tuple[str, int]]:
+        ahead = {task_id: at for task_id, at in self.outbox.items() if at > now + RECHECK}  # the clock was set back
+        self.outbox.update(dict.fromkeys(_first(ahead, max(ahead.values(), default=0), limit), now))
         swept = _first(self.outbox, now, limit)
         for task_id in swept:
             self.outbox[task_id] = now + RECHECK
@@ -555,8 +560,8 @@ class Model:
         self.online = {inc: beat - span for inc, beat in self.online.items()}
         self.submits = {task_id: at - span for task_id, at in self.submits.items()}
         self.gaps = {start - span: end - span for start, end in self.gaps.items()}
-        self.keys = {key: (task_id, end - span) for key, (task_id, end) in self.keys.items() if end - span > now}
         self.rows = {i: row for i, row in self.rows.items() if row.gone_at is None or row.gone_at > now}
+        self.keys = {key: task_id for key, task_id in self.keys.items() if task_id in self.rows}
 
 
 def alike(what: str) -> str:

@@ -436,5 +436,78 @@ def test_a_repeated_retry_does_not_run_a_task_twice(world: World) -> None:
     world.pass_time(10)
     claim(world, "w", ("a", 2, "w:2"))
     world.finish("w", [("a", "w:2", "failed", "bad", "", "error", 0, "")])
-    assert world.retry("a", asked_at - 10) == ["failed"]
+    assert world.retry("a", asked_at - 10) == ["queued"]
     assert world.picture().rows["a"]["gen"] == "2"
+
+
+def with_key(world: World, task_id: str, delay: float = 0.0) -> str:
+    new = NewTask(task_id, "add", "default", b"envelope", "", "1", delay=delay, key="invoice-7")
+    return world.enqueue([new]).items[0].decode()
+
+
+def test_a_key_is_known_as_long_as_its_task(world: World) -> None:
+    """Longer than all times to live together: while it waits, after it has ended, and when a person has retried it."""
+    days = 86_400_000
+    assert with_key(world, "a", delay=60 * 86_400.0) == "a"
+    world.pass_time(59 * days)
+    assert with_key(world, "b") == "a"
+    world.cancel("a", world.time_ms())
+    world.retry("a", world.time_ms())
+    world.pass_time(59 * days)
+    assert with_key(world, "c") == "a"
+    claim(world, "w", ("a", 2, "w:1"))
+    world.finish("w", [("a", "w:1", "success", "1", "", "", 0, "")])
+    assert with_key(world, "d") == "a"
+    world.pass_time(10_000_000)
+    assert with_key(world, "e") == "e"
+    world.delete_many(["e"])
+    assert with_key(world, "f") == "f"
+    check_bounds(world.picture())
+
+
+def test_a_clock_set_back_delays_neither_publishing_nor_people(world: World) -> None:
+    submit(world, "waits", "failed", "cancelled")
+    claim(world, "w", ("failed", 1, "w:1"))
+    world.finish("w", [("failed", "w:1", "failed", "bad", "", "error", 0, "")])
+    world.cancel("cancelled", world.time_ms())
+    world.retry("cancelled", world.time_ms())
+    world.sweep(10)
+    world.pass_time(-3_600_000)
+    assert {item for item in world.sweep(10).items if item in (b"waits", b"cancelled")} == {b"waits", b"cancelled"}
+    assert world.retry("failed", world.time_ms()) == ["queued"]
+    assert world.cancel("cancelled", world.time_ms()) == "cancelled"
+
+
+def test_a_clock_set_back_opens_the_present_minute_again(world: World) -> None:
+    """What was counted in the minutes that have not come goes into the sums, once."""
+
+    def end_one(task_id: str) -> None:
+        submit(world, task_id)
+        claim(world, "w", (task_id, 1, f"w:{task_id}"))
+        world.finish("w", [(task_id, f"w:{task_id}", "success", "1", "", "", 0, "")])
+
+    end_one("a")
+    minute = int(world.picture().strings["open_minute"])
+    world.plain.rename(world.key("minute:", str(minute)), world.key("minute:", str(minute + 86_400)))
+    world.plain.set(world.key("open_minute"), minute + 86_400)
+    end_one("b")
+    picture = world.picture()
+    assert minute <= int(picture.strings["open_minute"]) <= minute + 60
+    assert picture.hashes["ever"]["success"] == "1"
+    assert picture.hashes[f"minute:{picture.strings['open_minute']}"]["success"] == "1"
+    assert f"minute:{minute + 86_400}" not in picture.hashes
+
+
+def test_however_many_groups_of_failures_age_at_once_all_of_them_go(world: World) -> None:
+    ids = [f"t{number}" for number in range(2_100)]
+    for start in range(0, len(ids), 100):
+        some = ids[start : start + 100]
+        submit(world, *some)
+        claim(world, "w", *((task_id, 1, f"w:{task_id[1:]}") for task_id in some))
+        world.finish("w", [(i, f"w:{i[1:]}", "failed", "bad", f"{i:>12}", "error", 0, "") for i in some])
+    assert len(world.picture().zsets["groups"]) == len(ids)
+    world.pass_time(20_000_001)
+    for _ in range(4):
+        world.due(10)
+    picture = world.picture()
+    assert not [name for name in picture.zsets if name.startswith("group") or name == "sizes"]

@@ -5,15 +5,16 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 from tests.unit.conftest import Clock
 from yadtq.core.moves.base import Reply
-from yadtq.core.yadtq_claimer import DRAIN_FOR, Claimer
-from yadtq.core.yadtq_codec import Codec
+from yadtq.core.yadtq_claimer import DRAIN_FOR, Claimer, claim_item
+from yadtq.core.yadtq_codec import INLINE_LIMIT, Codec
 from yadtq.core.yadtq_consumer import Received
-from yadtq.core.yadtq_delivery import Delivery
+from yadtq.core.yadtq_delivery import Delivery, PartitionState
 from yadtq.core.yadtq_intake import Intake
 from yadtq.core.yadtq_lease import Lease
 from yadtq.core.yadtq_result_db import ClaimItem
@@ -74,7 +75,7 @@ class Scene:
 
     def receive(self, count: int) -> None:
         bodies = [self.codec.pack(Task(f"t{self._offset + n}", "add", (), {})) for n in range(count)]
-        self.intake.add(PLACE, [Received(self._offset + n, b"", body, b"1::", 0) for n, body in enumerate(bodies)])
+        self.intake.add(PLACE, [Received(self._offset + n, b"", body, b"1:0::", 0) for n, body in enumerate(bodies)])
         self._offset += count
 
     def pass_second(self) -> None:
@@ -103,7 +104,7 @@ def test_rejected_records_that_cannot_be_put_aside_are_told_of_once(
     scene: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:
     scene.dead_topic_takes = False
-    scene.intake.add(PLACE, [Received(offset, b"t", b"no JSON", b"1::", 0) for offset in range(2)])
+    scene.intake.add(PLACE, [Received(offset, b"t", b"no JSON", b"1:0::", 0) for offset in range(2)])
     for _ in range(20):
         scene.pass_second()
     scene.dead_topic_takes = True
@@ -114,3 +115,17 @@ def test_rejected_records_that_cannot_be_put_aside_are_told_of_once(
     assert "answers again" in back
     assert rejected == [f"rejected the record at tasks/0 offset {offset}: not JSON" for offset in range(2)]
     assert scene.claimer.rejected == 2
+
+
+@pytest.mark.parametrize("keys", [[], ["k" * 64 + ":a-secret-of-some-length"]])
+def test_a_claim_brings_each_envelope_that_redis_may_have_dropped(keys: list[str]) -> None:
+    """Once Kafka has a record, Redis drops a sealed envelope over the limit; nothing else has it when its task is to be retried."""
+    broker = Mock(codec=Codec(keys, required=False))
+    kept = 0
+    for size in range(INLINE_LIMIT - 400, INLINE_LIMIT + 2):
+        delivery = Delivery(PartitionState(PLACE, "default"), 0, b"", b"x" * size, b"", 0)
+        delivery.task = Task("t", "add", (), {})
+        if not claim_item(broker, delivery).envelope:
+            kept += 1
+            assert len(broker.codec.seal("tasks", delivery.body)) <= INLINE_LIMIT
+    assert kept  # small ones go without

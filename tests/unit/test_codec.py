@@ -16,11 +16,13 @@ from hypothesis import strategies as st
 from yadtq import PayloadTooLarge, TaskNotSerializable
 from yadtq.core import yadtq_codec
 from yadtq.core.yadtq_codec import (
+    HEADER_ROOM,
     MASK,
     MAX_DEPTH,
     MAX_RECORD,
     SMALL,
     Codec,
+    Stamp,
     arguments_json,
     depth_of,
     dumps,
@@ -64,6 +66,9 @@ class Odd(Enum):
     NAN = float("nan")
 
 
+STAMP = Stamp(1, 1_700_000_000_000)
+
+
 def codec(*keys: str, required: bool = True) -> Codec:
     return Codec(keys or (OLD,), required)
 
@@ -80,10 +85,10 @@ def test_json_comes_back_as_it_went(value: Any) -> None:
 
 
 @quick
-@given(tasks, st.integers(1, 999_999_999))
-def test_a_task_comes_back_as_it_went(task: Task, gen: int) -> None:
+@given(tasks, st.integers(1, 999_999_999), st.integers(0, 10**15 - 1))
+def test_a_task_comes_back_as_it_went(task: Task, gen: int, at: int) -> None:
     body = codec().pack(task)
-    assert codec().read(TOPIC, codec().header(TOPIC, gen, body), body) == (gen, task)
+    assert codec().read(TOPIC, codec().header(TOPIC, Stamp(gen, at), body), body) == ((gen, at), task)
 
 
 @given(st.integers(min_value=-(10**300), max_value=10**300))
@@ -203,12 +208,12 @@ def test_size_is_limited_at_both_ends() -> None:
     room = MAX_RECORD - len(codec().pack(Task("a", "f", ("",))))
     fits = codec().pack(Task("a", "f", ("x" * room,)))
     assert len(fits) == MAX_RECORD
-    assert codec().verify(TOPIC, codec().header(TOPIC, 1, fits), fits) == 1
+    assert codec().verify(TOPIC, codec().header(TOPIC, STAMP, fits), fits) == STAMP
     with pytest.raises(PayloadTooLarge, match="arguments of f take 524,289 bytes"):
         codec().pack(Task("a", "f", ("x" * (room + 1),)))
     longer = fits + b" "
     with pytest.raises(RejectedRecord, match="too large"):
-        codec().verify(TOPIC, codec().header(TOPIC, 1, longer), longer)
+        codec().verify(TOPIC, codec().header(TOPIC, STAMP, longer), longer)
 
 
 # -- shapes ------------------------------------------------------------------------------------------------------
@@ -262,17 +267,17 @@ def test_what_is_no_object_is_rejected(body: bytes) -> None:
 @quick
 def test_no_bytes_do_anything_but_be_rejected(body: bytes) -> None:
     with pytest.raises(RejectedRecord):
-        codec().read(TOPIC, codec().header(TOPIC, 1, body), body)
+        codec().read(TOPIC, codec().header(TOPIC, STAMP, body), body)
 
 
 # -- signatures --------------------------------------------------------------------------------------------------
 
 BODY = codec().pack(Task("a", "f", (1, 2)))
-HEADER = codec().header(TOPIC, 3, BODY)
+HEADER = codec().header(TOPIC, Stamp(3, 1_700_000_000_000), BODY)
 
 
-def test_a_right_signature_tells_the_gen() -> None:
-    assert codec().verify(TOPIC, HEADER, BODY) == 3
+def test_a_right_signature_tells_gen_and_time() -> None:
+    assert codec().verify(TOPIC, HEADER, BODY) == (3, 1_700_000_000_000)
 
 
 @pytest.mark.parametrize(
@@ -286,11 +291,16 @@ def test_a_right_signature_tells_the_gen() -> None:
         (TOPIC, HEADER[:-1] + (b"0" if HEADER[-1:] != b"0" else b"1"), BODY, "does not match"),
         (TOPIC, HEADER[:-2], BODY, "does not match"),
         (TOPIC, HEADER.upper().replace(b"K1", b"k1"), BODY, "does not match"),
-        (TOPIC, b"3:k1:\xff\xff", BODY, "does not match"),
+        (TOPIC, HEADER.replace(b":17", b":18"), BODY, "does not match"),
+        (TOPIC, b"3:1:k1:\xff\xff", BODY, "does not match"),
         (TOPIC, HEADER.replace(b"k1", b"k7"), BODY, "unknown key 'k7'"),
-        (TOPIC, b"3:\xff:aa", BODY, "unknown key"),
-        (TOPIC, b"3::", BODY, "not signed"),
-        (TOPIC, b"3", BODY, "not signed"),
+        (TOPIC, b"3:1:\xff:aa", BODY, "unknown key"),
+        (TOPIC, b"3:1::", BODY, "not signed"),
+        (TOPIC, b"3:1", BODY, "not signed"),
+        (TOPIC, b"3", BODY, "no yadtq header"),
+        (TOPIC, b"3::k1:aa", BODY, "no yadtq header"),
+        (TOPIC, b"3:-1:k1:aa", BODY, "no yadtq header"),
+        (TOPIC, b"3:" + b"9" * 16 + b":k1:aa", BODY, "no yadtq header"),
         (TOPIC, None, BODY, "no yadtq header"),
         (TOPIC, b"", BODY, "no yadtq header"),
         (TOPIC, b"0" + HEADER[1:], BODY, "no yadtq header"),
@@ -302,6 +312,11 @@ def test_a_right_signature_tells_the_gen() -> None:
 def test_what_was_not_signed_so_is_rejected(topic: str, header: bytes | None, body: bytes, reason: str) -> None:
     with pytest.raises(RejectedRecord, match=reason):
         codec().verify(topic, header, body)
+
+
+def test_the_longest_header_fits_into_its_room() -> None:
+    longest = codec("k" * 64 + ":a-secret-of-some-length")
+    assert len(longest.header(TOPIC, Stamp(999_999_999, 10**15 - 1), BODY)) < HEADER_ROOM
 
 
 def test_another_key_of_the_same_name_is_not_believed() -> None:
@@ -325,16 +340,16 @@ def test_keys_rotate_without_a_gap() -> None:
     steps = [codec(OLD), codec(OLD, NEW), codec(NEW, OLD), codec(NEW)]
     for one, other in pairwise(steps):
         for signer, reader in ((one, other), (other, one)):
-            assert reader.verify(TOPIC, signer.header(TOPIC, 1, BODY), BODY) == 1
+            assert reader.verify(TOPIC, signer.header(TOPIC, STAMP, BODY), BODY) == STAMP
     with pytest.raises(RejectedRecord, match="unknown key 'k1'"):
-        steps[-1].verify(TOPIC, steps[0].header(TOPIC, 1, BODY), BODY)
+        steps[-1].verify(TOPIC, steps[0].header(TOPIC, STAMP, BODY), BODY)
 
 
 def test_unsigned_records_pass_only_where_signing_is_not_required() -> None:
     unsigned = Codec((), required=False)
-    header = unsigned.header(TOPIC, 2, BODY)
-    assert unsigned.verify(TOPIC, header, BODY) == 2
-    assert codec(required=False).verify(TOPIC, header, BODY) == 2
+    header = unsigned.header(TOPIC, STAMP, BODY)
+    assert unsigned.verify(TOPIC, header, BODY) == STAMP
+    assert codec(required=False).verify(TOPIC, header, BODY) == STAMP
     with pytest.raises(RejectedRecord, match="not signed"):
         codec().verify(TOPIC, header, BODY)
 

@@ -12,7 +12,7 @@ from typing import Any
 from yadtq.api.yadtq_fleet import FleetSteering
 from yadtq.api.yadtq_steering import BATCH, TaskSteering
 from yadtq.core.yadtq_broker import Broker, Record
-from yadtq.core.yadtq_codec import arguments_json, preview
+from yadtq.core.yadtq_codec import Stamp, arguments_json, preview
 from yadtq.core.yadtq_portions import portions
 from yadtq.core.yadtq_publisher import Publisher
 from yadtq.core.yadtq_result_db import NewTask, NotOnDisk, ResultStore, Unanswered
@@ -186,11 +186,14 @@ class TaskClient(TaskSteering, FleetSteering):
     def _publish(
         self, topic: str, new: Sequence[NewTask], bodies: Sequence[bytes], ids: Sequence[str], now: int
     ) -> None:
-        headers = (task.envelope.partition(b"\n")[0] for task in new)
-        rows = zip(new, bodies, headers, ids, strict=True)
+        stamp, header = Stamp(1, now), self._broker.codec.header
         # Where an idempotency key gave an earlier id there is nothing to send.
         self._publisher.publish(
-            [Record(task.id, 1, topic, body, header, now) for task, body, header, kept in rows if kept == task.id]
+            [
+                Record(task.id, 1, topic, body, header(topic, stamp, body), now)
+                for task, body, kept in zip(new, bodies, ids, strict=True)
+                if kept == task.id
+            ]
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +13,9 @@ from yadtq.core.yadtq_codec import parse
 from yadtq.core.yadtq_result_db import ResultStore
 from yadtq.core.yadtq_task import CANCELLABLE, RETRYABLE, TaskOptions, TaskStatus
 from yadtq.core.yadtq_views import TaskDetail, Views
-from yadtq.errors import IllegalMove, TaskNotFound, YadtqError
+from yadtq.errors import IllegalMove, ResultStoreUnavailable, TaskNotFound, YadtqError
+
+logger = logging.getLogger(__name__)
 
 BATCH = 200  # tasks of one call to Redis
 
@@ -117,12 +120,10 @@ class TaskSteering:
             known.kwargs if kwargs is None else kwargs,
         )
         new_id = self._accept([call], TaskOptions(queue=old.result.queue, key=key, **known.options))[0]
-        at = self._store.patiently(self._store.time_ms)
-        lines = [("resubmit", task_id, new_id), ("resubmitted", new_id, task_id)]
-        entries = [
-            (one, json.dumps({"action": action, "by": by, "at": at, "task": other})) for action, one, other in lines
-        ]
-        self._store.patiently(lambda: self._store.note(entries))
+        try:
+            self._note_resubmit(task_id, new_id, by)
+        except ResultStoreUnavailable as error:  # the new task is accepted all the same
+            logger.warning("task %s is submitted, but not noted as made from task %s: %s", new_id, task_id, error)
         return new_id
 
     def arguments(self, task_id: str) -> Call:
@@ -158,6 +159,14 @@ class TaskSteering:
 
     # -- inside ------------------------------------------------------------------------------------
 
+    def _note_resubmit(self, task_id: str, new_id: str, by: str) -> None:
+        at = self._store.patiently(self._store.time_ms)
+        lines = [("resubmit", task_id, new_id), ("resubmitted", new_id, task_id)]
+        entries = [
+            (one, json.dumps({"action": action, "by": by, "at": at, "task": other})) for action, one, other in lines
+        ]
+        self._store.patiently(lambda: self._store.note(entries))
+
     def _retry_batch(self, batch: Sequence[str], asked_at: int, by: str) -> list[str]:
         tasks = [(task_id, b"") for task_id in batch]
         answers = self._store.patiently(lambda: self._store.retry_many(tasks, asked_at, by))
@@ -186,10 +195,11 @@ class TaskSteering:
         """The sealed envelope of a task that only Kafka still holds."""
         topic = self._broker.topic_of(queue)
         received = self._broker.read_back(topic, int(partition), int(offset)) if offset else None
-        if received is None:
-            raise TaskNotFound(f"the arguments of task {task_id} are gone from Redis and Kafka; submit it again")
-        self._broker.codec.verify(topic, received.header, received.body)
-        return self._broker.codec.seal(topic, received.body)
+        if received is not None:
+            _, task = self._broker.codec.read(topic, received.header, received.body)
+            if task.id == task_id:  # else the topic was made anew meanwhile, or Kafka had lost its end
+                return self._broker.codec.seal(topic, received.body)
+        raise TaskNotFound(f"the arguments of task {task_id} are gone from Redis and Kafka; submit it again")
 
     def _accept(self, calls: Sequence[tuple[str, Sequence[Any], dict[str, Any]]], options: TaskOptions) -> list[str]:
         raise NotImplementedError

@@ -39,7 +39,7 @@ class Record(NamedTuple):
     gen: int
     topic: str
     body: bytes
-    header: bytes  # GEN:KEYID:MAC
+    header: bytes  # of the codec
     timestamp: int  # ms of Redis' clock
     partition: int | None = None  # by the id, where there is none or the producer does not know of it
 

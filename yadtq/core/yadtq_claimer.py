@@ -11,7 +11,7 @@ from typing import Any
 
 from yadtq.core.yadtq_ahead import Pace, Unbegun
 from yadtq.core.yadtq_broker import Broker
-from yadtq.core.yadtq_codec import INLINE_LIMIT, arguments_json, preview
+from yadtq.core.yadtq_codec import HEADER_ROOM, INLINE_LIMIT, arguments_json, preview
 from yadtq.core.yadtq_consumer import Received
 from yadtq.core.yadtq_delivery import Delivery
 from yadtq.core.yadtq_intake import Intake
@@ -158,7 +158,9 @@ class Claimer:
             return True  # asked again
         topic = delivery.state.position[0]
         try:
-            delivery.gen, delivery.task = self._broker.codec.read(topic, delivery.header, delivery.body)
+            (delivery.gen, delivery.timestamp), delivery.task = self._broker.codec.read(
+                topic, delivery.header, delivery.body
+            )
             return True
         except RejectedRecord as error:
             self._reject(delivery, str(error))
@@ -280,9 +282,12 @@ class Claimer:
 
 
 def claim_item(broker: Broker, delivery: Delivery, *, with_envelope: bool = False) -> ClaimItem:
-    """A delivery as CLAIM takes it; a big envelope comes along, else a later retry would have nothing to publish."""
+    """A delivery as CLAIM takes it; a big envelope comes along, else a later retry would have nothing to publish.
+
+    Big is each one that Redis may have dropped, whatever key it was sealed with.
+    """
     assert delivery.task is not None
-    big = with_envelope or len(delivery.body) > INLINE_LIMIT
+    big = with_envelope or len(delivery.body) > INLINE_LIMIT - HEADER_ROOM
     envelope = broker.codec.seal(delivery.state.position[0], delivery.body) if big else b""
     return ClaimItem(delivery.task.id, delivery.gen, delivery.token, delivery.timestamp, envelope)
 

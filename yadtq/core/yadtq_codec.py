@@ -3,7 +3,7 @@
 Arguments and results are JSON: objects with string keys, arrays, strings, numbers, true, false and null.
 Tuples become arrays, UUIDs their text, enum members their value. NaN and infinities, sets, bytes, dates and all other objects are refused, never converted.
 
-The signature is HMAC-SHA256 (RFC 2104) over topic, gen and the raw body, checked before the body is parsed.
+The signature is HMAC-SHA256 (RFC 2104) over topic, gen, time and the raw body, checked before the body is parsed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import re
 import uuid
 from collections.abc import Sequence
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -26,9 +26,10 @@ from yadtq.errors import PayloadTooLarge, RejectedRecord, TaskNotSerializable
 MAX_RECORD = 512 * 1024  # bytes of a record's body
 MAX_RESULT = 1024 * 1024  # bytes of a result
 INLINE_LIMIT = 2 * 1024  # bytes up to which an envelope also stays in Redis
+HEADER_ROOM = 256  # of those, for the header: the longest has fewer
 MAX_DEPTH = 32
 SMALL = 64  # bytes; a longer value would turn a Redis row from a listpack into a hash table
-HEADER = "yadtq"  # the one Kafka header: GEN:KEYID:HEXMAC
+HEADER = "yadtq"  # the one Kafka header: GEN:TIME:KEYID:HEXMAC, the last two empty where nothing is signed
 SECRET_NAMES = re.compile(
     r"pass(word|wd|phrase)?$|secret|token|api_?key|credential|cookie|authorization", re.IGNORECASE
 )
@@ -146,6 +147,16 @@ def key_fingerprint(key: str) -> str:
     return hashlib.sha256(b"yadtq signing key\n" + key.encode()).hexdigest()[:16]
 
 
+class Stamp(NamedTuple):
+    """What is signed of a record beside its topic and body."""
+
+    gen: int
+    at: int  # ms of Redis' clock, when it was made
+
+
+SEALED = Stamp(1, 0)  # of an envelope in Redis, which is no record
+
+
 class Codec:
     """Packs, signs, checks and reads records with a set of keys (the first signs, all verify)."""
 
@@ -190,15 +201,16 @@ class Codec:
             raise TaskNotSerializable(f"the arguments of {task.name} are nested deeper than {MAX_DEPTH} levels")
         return data
 
-    def header(self, topic: str, gen: int, body: bytes) -> bytes:
+    def header(self, topic: str, stamp: Stamp, body: bytes) -> bytes:
         """The value of the record's header."""
         if not self._signer:
-            return b"%d::" % gen
-        return b"%d:%s:%s" % (gen, self._signer.encode(), self._mac(self._signer, topic, gen, body).encode())
+            return b"%d:%d::" % stamp
+        mac = self._mac(self._signer, topic, stamp, body)
+        return b"%d:%d:%s:%s" % (*stamp, self._signer.encode(), mac.encode())
 
     def seal(self, topic: str, body: bytes) -> bytes:
-        """The body as Redis keeps it: the header of gen 1, a line feed, the body."""
-        return self.header(topic, 1, body) + b"\n" + body
+        """The body as Redis keeps it: a header that makes no record of today, a line feed, the body."""
+        return self.header(topic, SEALED, body) + b"\n" + body
 
     def unseal(self, topic: str, sealed: bytes) -> bytes:
         """The body of a sealed envelope, its signature checked; raises RejectedRecord."""
@@ -206,37 +218,45 @@ class Codec:
         self.verify(topic, header, body)
         return body
 
-    def verify(self, topic: str, header: bytes | None, body: bytes) -> int:
-        """The gen of a record whose size and signature are right; raises RejectedRecord with the reason."""
+    def verify(self, topic: str, header: bytes | None, body: bytes) -> Stamp:
+        """Gen and time of a record whose size and signature are right; raises RejectedRecord with the reason."""
         if len(body) > MAX_RECORD:
             raise RejectedRecord(f"too large: {len(body):,} bytes, the limit is {MAX_RECORD:,}")
-        gen, _, rest = (header or b"").partition(b":")
-        key_id, _, mac = rest.partition(b":")
-        if not gen.isdigit() or len(gen) > 9 or int(gen) < 1:
-            raise RejectedRecord("no yadtq header: it was not sent by a YADTQ client")
+        stamp, key_id, mac = _read_header(header or b"")
         if not self._required and not mac:
-            return int(gen)
+            return stamp
         if not mac:
             raise RejectedRecord("not signed")
         name = key_id.decode(errors="replace")
         if name not in self._keys:
             raise UnknownKey(f"signed with the unknown key {name[:40]!r}")
-        if not hmac.compare_digest(self._mac(name, topic, int(gen), body).encode(), mac):
+        if not hmac.compare_digest(self._mac(name, topic, stamp, body).encode(), mac):
             raise RejectedRecord("the signature does not match")
-        return int(gen)
+        return stamp
 
-    def read(self, topic: str, header: bytes | None, body: bytes) -> tuple[int, Task]:
-        """Gen and task of a record; raises RejectedRecord with the reason."""
-        gen = self.verify(topic, header, body)
-        return gen, parse(body)
+    def read(self, topic: str, header: bytes | None, body: bytes) -> tuple[Stamp, Task]:
+        """Stamp and task of a record; raises RejectedRecord with the reason."""
+        stamp = self.verify(topic, header, body)
+        return stamp, parse(body)
 
     @staticmethod
     def name_of(body: bytes) -> str:
         """The task's name in a body that has been verified."""
         return parse(body).name
 
-    def _mac(self, key_id: str, topic: str, gen: int, body: bytes) -> str:
-        return hmac.digest(self._keys[key_id], b"%s\n%d\n%s" % (topic.encode(), gen, body), "sha256").hex()
+    def _mac(self, key_id: str, topic: str, stamp: Stamp, body: bytes) -> str:
+        signed = b"%s\n%d\n%d\n%s" % (topic.encode(), *stamp, body)
+        return hmac.digest(self._keys[key_id], signed, "sha256").hex()
+
+
+def _read_header(header: bytes) -> tuple[Stamp, bytes, bytes]:
+    """Stamp, key id and signature, the last two empty where it is not signed; raises RejectedRecord."""
+    gen, _, rest = header.partition(b":")
+    at, _, rest = rest.partition(b":")
+    key_id, _, mac = rest.partition(b":")
+    if not (gen.isdigit() and len(gen) <= 9 and int(gen) >= 1 and at.isdigit() and len(at) <= 15):
+        raise RejectedRecord("no yadtq header: it was not sent by a YADTQ client")
+    return Stamp(int(gen), int(at)), key_id, mac
 
 
 def _may_be_deep(data: bytes) -> bool:

@@ -58,7 +58,7 @@ class Delivery:
         self.key = key
         self.body = body
         self.header = header
-        self.timestamp = timestamp  # ms of Redis' clock, when it was accepted or published again
+        self.timestamp = timestamp  # ms, as Kafka has it; once read, as signed: of Redis' clock, when it was accepted or published again
         self.gen = 0
         self.task: Task | None = None  # set once the record has been verified and read
         self.token = ""  # set before the claim

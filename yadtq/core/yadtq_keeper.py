@@ -11,7 +11,7 @@ import threading
 import time
 
 from yadtq.core.yadtq_broker import Broker, Record
-from yadtq.core.yadtq_codec import UnknownKey
+from yadtq.core.yadtq_codec import Stamp, UnknownKey
 from yadtq.core.yadtq_lease import Lease
 from yadtq.core.yadtq_publisher import Publisher
 from yadtq.core.yadtq_result_db import ResultStore
@@ -97,7 +97,7 @@ class Keeper:
             why = f"its arguments cannot be trusted: {error}"
             self._store.reject_envelope(task_id.decode(), queue.decode(), envelope, why)
             return None
-        header = self._broker.codec.header(topic, int(gen), body)
+        header = self._broker.codec.header(topic, Stamp(int(gen), now), body)
         return Record(task_id.decode(), int(gen), topic, body, header, now, partition)
 
     def _tell_unknown(self, task_id: str, error: UnknownKey) -> None:

@@ -38,7 +38,7 @@ KEYS: dict[str, str] = {
     "result:": "string a result over 64 bytes, JSON, by id",
     "history:": "list   attempts that did not succeed and what people did, JSON, newest 50, by id",
     "report:": "hash   what the present or last run of a task tells (token, now), and the one before it (before), JSON, by id",
-    "key:": "string the id submitted with an idempotency key, by the key's hash",
+    "key:": "string the id submitted with an idempotency key, by the key's hash; lives as the task does",
     "outbox": "zset   tasks Kafka has not acknowledged -> ms of the next publish check",
     "due": "zset   tasks -> ms when they are due or expire",
     "index:": "zset   tasks by the time they entered a status (µs), by status; index:all by submit time",

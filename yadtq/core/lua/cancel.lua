@@ -7,7 +7,9 @@ local function cancel(id)
   local r = redis.call('HMGET', row_key(id), 'status', 'queue', 'retried', 'cancel', 'deleted')
   local status = r[1]
   if not status or r[5] then return '' end
-  if TERMINAL[status] or (r[3] and tonumber(asked_at) < tonumber(r[3])) then return status end
+  if TERMINAL[status] then return status end
+  -- A retry has overtaken it; but one later than now was noted before the clock was set back.
+  if r[3] and tonumber(asked_at) < tonumber(r[3]) and tonumber(r[3]) <= NOW then return status end
   if not r[4] then note_action(id, 'cancel', who) end
   if status ~= 'processing' then
     end_without_result(id, r[2], status, 'cancelled', ARGV[2])

@@ -117,21 +117,23 @@ local function fold(minute, into, seconds)
 end
 
 -- What is counted goes into the open minute. With the next one it is folded into its quarter of an hour, its hour and the
--- sums since the start, and begins to age; so a batch pays for one level only.
+-- sums since the start, and begins to age; so a batch pays for one level only. A minute that was opened by a clock since set
+-- back is closed too: it is folded now, and begins anew when it comes.
 local function flush_rates()
   if not (next(tallies) or next(waited) or next(ran)) then return end
   local start, open = math.floor(NOW / 60000) * 60, tonumber(redis.call('GET', P .. 'open_minute') or 0)
-  if start > open then
+  if start > open or open > start + 120 then
     if open > 0 then
       local minute = redis.call('HGETALL', P .. 'minute:' .. int(open))
       fold(minute, P .. 'quarter:' .. int(open - open % 900), 90000) -- 25 hours
       fold(minute, P .. 'hour:' .. int(open - open % 3600), 691200) -- 8 days
       fold(minute, P .. 'ever')
-      redis.call('EXPIRE', P .. 'minute:' .. int(open), 90000)
+      redis.call('EXPIRE', P .. 'minute:' .. int(open), open > start and 0 or 90000)
     end
-    redis.call('SET', P .. 'open_minute', int(start))
+    open = start
+    redis.call('SET', P .. 'open_minute', int(open))
   end
-  local name = 'minute:' .. int(math.max(start, open)) -- a clock set back opens no minute again
+  local name = 'minute:' .. int(open) -- a clock set back by little opens no minute again
   flush_counts(name, tallies)
   flush_buckets(P .. name, 'w', waited)
   flush_buckets(P .. name, 'r', ran)
@@ -187,6 +189,8 @@ end
 
 -- What belongs to an ended task lives as long as its row.
 local function expire_task(id, seconds)
+  local hash = redis.call('HGET', row_key(id), 'key')
+  if hash then redis.call('EXPIRE', P .. 'key:' .. hash, seconds) end
   redis.call('EXPIRE', row_key(id), seconds)
   redis.call('EXPIRE', P .. 'envelope:' .. id, seconds)
   redis.call('EXPIRE', P .. 'history:' .. id, seconds)
@@ -236,10 +240,12 @@ local function leave_group(id)
   rank_group(fp)
 end
 
--- Failed tasks past their time to live leave the index and their groups; of the groups, those that have been quiet longest first.
+-- Failed tasks past their time to live leave the index and their groups; of the groups, those that have been quiet longest
+-- first. What a call leaves, a later one takes: groups whose newest failure is past its time first.
 local function trim_failed(seconds)
   local old = int(US - seconds * 1000000)
-  if redis.call('ZREMRANGEBYSCORE', P .. 'index:failed', '-inf', old) == 0 then return end
+  local left = redis.call('ZREMRANGEBYSCORE', P .. 'index:failed', '-inf', old) > 0
+  if not left and redis.call('ZCOUNT', P .. 'groups', '-inf', old) == 0 then return end
   for _, fp in ipairs(redis.call('ZRANGE', P .. 'groups', 0, 999)) do
     if redis.call('ZREMRANGEBYSCORE', P .. 'group:' .. fp, '-inf', old) > 0 then rank_group(fp) end
   end
@@ -260,6 +266,8 @@ local function start_over(id)
   redis.call('PERSIST', P .. 'envelope:' .. id)
   redis.call('PERSIST', P .. 'history:' .. id)
   redis.call('PERSIST', P .. 'report:' .. id)
+  local hash = redis.call('HGET', row_key(id), 'key')
+  if hash then redis.call('PERSIST', P .. 'key:' .. hash) end
   redis.call('HDEL', row_key(id), 'cancel', 'expires', 'reason', 'error', 'handbacks')
   redis.call('HSET', row_key(id), 'attempt', 0, 'lost', 0, 'retried', NOWS, 'changed', NOWS)
 end

@@ -8,8 +8,10 @@ local gone = {}
 local function bury(id, status)
   local key = row_key(id)
   leave_group(id)
+  local hash = redis.call('HGET', key, 'key')
+  if hash then redis.call('DEL', P .. 'key:' .. hash) end
   redis.call('DEL', P .. 'envelope:' .. id, P .. 'result:' .. id, P .. 'history:' .. id, P .. 'report:' .. id)
-  redis.call('HDEL', key, 'result', 'args', 'preview', 'error', 'reason', 'worker', 'expires', 'cancel', 'noted', 'reported')
+  redis.call('HDEL', key, 'result', 'args', 'preview', 'error', 'reason', 'worker', 'expires', 'cancel', 'noted', 'reported', 'key')
   redis.call('HSET', key, 'deleted', NOWS, 'seq', seq())
   redis.call('EXPIRE', key, ttl)
   add_pair(changed, seq(), 't:' .. id)

@@ -1,15 +1,16 @@
 -- Accept tasks: row, envelope, and outbox or due entry, all or nothing per task. Repeating it changes nothing.
--- ARGV: check delay ms, ttl of idempotency keys s, fingerprint of the signing key (',' around it), then per task: id, name, queue, delay ms, expires ms (after now, '' = never),
+-- ARGV: check delay ms, fingerprint of the signing key (',' around it), then per task: id, name, queue, delay ms, expires ms (after now, '' = never),
 --       envelope, args JSON ('' if over 64 B), preview, key hash ('' = none)
 -- Reply: per task its id, or the id that already has this key
 local out = {ERA, NOW}
 -- What the workers would reject is refused here: it could never end.
 local signing = redis.call('GET', P .. 'signing')
-if signing and not string.find(signing, ARGV[3], 1, true) then return {ERA, NOW, 'UNSIGNED'} end
+if signing and not string.find(signing, ARGV[2], 1, true) then return {ERA, NOW, 'UNSIGNED'} end
 local CHECK = int(NOW + tonumber(ARGV[1]))
-for i = 4, #ARGV, 9 do
+for i = 3, #ARGV, 9 do
   local id, name, queue, delay = ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3])
-  local key = ARGV[i + 8] ~= '' and P .. 'key:' .. ARGV[i + 8]
+  local hash = ARGV[i + 8]
+  local key = hash ~= '' and P .. 'key:' .. hash
   local known = key and redis.call('GET', key)
   local earlier = known and redis.call('HMGET', row_key(known), 'status', 'deleted')
   if earlier and earlier[1] and not earlier[2] then
@@ -30,9 +31,12 @@ for i = 4, #ARGV, 9 do
         add_pair(sends, CHECK, id)
         if expires then add_pair(dues, expires, id) end
       end
+      if key then
+        add('key', hash)
+        redis.call('SET', key, id)
+      end
       redis.call('HSET', row_key(id), unpack(fields))
       redis.call('SET', P .. 'envelope:' .. id, ARGV[i + 5])
-      if key then redis.call('SET', key, id, 'EX', ARGV[2]) end
       note_move(id, queue, false, status)
       add_pair(list_of(enters, 'all'), USS, id)
     end

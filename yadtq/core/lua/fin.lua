@@ -22,6 +22,7 @@ local function succeed(id, key, row, short, whole)
   end
   if row.reported then redis.call('EXPIRE', P .. 'report:' .. id, ARGV[2]) end
   if row.noted then redis.call('EXPIRE', P .. 'history:' .. id, ARGV[2]) end
+  if row.hash then redis.call('EXPIRE', P .. 'key:' .. row.hash, ARGV[2]) end
   note_move(id, row.queue, 'processing', 'success')
   redis.call('PUBLISH', P .. 'done:' .. id, 'success')
 end
@@ -44,10 +45,10 @@ end
 
 local function finish(id, token, kind, short, whole, reason, delay, entry)
   local key = row_key(id)
-  local r = redis.call('HMGET', key, 'status', 'token', 'gen', 'queue', 'cancel', 'attempt', 'args', 'noted', 'handbacks', 'started', 'lost', 'changed', 'reported')
+  local r = redis.call('HMGET', key, 'status', 'token', 'gen', 'queue', 'cancel', 'attempt', 'args', 'noted', 'handbacks', 'started', 'lost', 'changed', 'reported', 'key')
   if r[2] ~= token then return 'FENCED' end
   if r[1] ~= 'processing' then return 'OK' end -- the same outcome again, after a lost reply
-  local row = {gen = tonumber(r[3]), queue = r[4], attempt = tonumber(r[6] or 1), args = r[7], noted = r[8], lost = r[11], inc = inc}
+  local row = {gen = tonumber(r[3]), queue = r[4], attempt = tonumber(r[6] or 1), args = r[7], noted = r[8], lost = r[11], hash = r[14], inc = inc}
   if reports[token] then write_report(id, token, reports[token]) end
   row.reported = r[13] or reports[token]
   ended[#ended + 1] = id

@@ -2,6 +2,10 @@
 -- ARGV: most tasks a call, delay ms until the next check, failed ttl s
 -- Reply: per task id, gen, queue, hand-backs, envelope
 local out, bytes = {ERA, NOW}, 0
+-- No check is further ahead than that: the clock was set back since these were noted.
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'outbox', '(' .. int(NOW + ARGV[2]), '+inf', 'LIMIT', 0, ARGV[1])) do
+  redis.call('ZADD', P .. 'outbox', NOWS, id)
+end
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'outbox', '-inf', NOW, 'LIMIT', 0, ARGV[1])) do
   local r = redis.call('HMGET', row_key(id), 'status', 'gen', 'queue', 'handbacks')
   local envelope = redis.call('GET', P .. 'envelope:' .. id)

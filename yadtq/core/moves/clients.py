@@ -41,7 +41,7 @@ class ClientMoves(Moves):
             ConfigError: the workers would reject what this client signs, or does not sign.
             NotOnDisk: they are accepted, but the disk has not confirmed it.
         """
-        args: list[Any] = [self._recheck, self._tombstone_ttl + self._failed_ttl, self._signs_with]
+        args: list[Any] = [self._recheck, self._signs_with]
         for task in tasks:
             expires = "" if task.expires is None else seconds_to_ms(task.expires)
             args += (
