@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from typing import Any, get_type_hints
 from urllib.parse import quote, urlsplit
 
-from yadtq.config_servers import check_servers
+from yadtq.config_servers import bracketed, check_servers
 from yadtq.errors import ConfigError
 
 ENV_PREFIX = "YADTQ_"
 POOLS = ("thread", "process")
+MAX_KEY_ID = 64  # characters of a signing key's id
 _PARTS_OF_URL = {"redis_host", "redis_port", "redis_db", "redis_username", "redis_password", "redis_ssl"}
 
 
@@ -108,20 +109,21 @@ class Settings:
     def redis_address(self) -> str:
         """Redis' address without a password, for messages."""
         if self.redis_url is None:
-            return f"{self.redis_host}:{self.redis_port}"
+            return f"{bracketed(self.redis_host)}:{self.redis_port}"
         parts = urlsplit(self.redis_url)
-        return f"{parts.hostname}:{parts.port or 6379}" if parts.hostname else parts.path
+        return f"{bracketed(parts.hostname)}:{parts.port or 6379}" if parts.hostname else parts.path
 
     @property
     def redis_location(self) -> str:
         """Redis as one URL, made of the single settings where no URL was given."""
         if self.redis_url is not None:
-            return self.redis_url
+            scheme, _, rest = self.redis_url.partition(":")
+            return f"{scheme.lower()}:{rest}"  # redis-py knows the small letters alone
         login = ""
         if self.redis_username or self.redis_password:
             login = f"{quote(self.redis_username or '', safe='')}:{quote(self.redis_password or '', safe='')}@"
         scheme = "rediss" if self.redis_ssl else "redis"
-        return f"{scheme}://{login}{self.redis_host}:{self.redis_port}/{self.redis_db}"
+        return f"{scheme}://{login}{bracketed(self.redis_host)}:{self.redis_port}/{self.redis_db}"
 
     @property
     def redis_tls(self) -> bool:
@@ -271,10 +273,17 @@ def _check(settings: Settings) -> None:
 def _check_signing(settings: Settings) -> None:
     if settings.signing not in ("auto", "required", "off"):
         raise ConfigError(f"signing must be auto, required or off, not {settings.signing!r}")
+    numbers: dict[str, int] = {}  # of the keys, by their ids
     for number, key in enumerate(settings.signing_keys, 1):
         key_id, _, secret = key.partition(":")
         if not key_id or len(secret) < 16:
             raise ConfigError(f"signing key {number} must be ID:SECRET with a secret of at least 16 characters")
+        if len(key_id) > MAX_KEY_ID or not key_id.isprintable():  # it stands in each record, and in one line
+            raise ConfigError(
+                f"the id of signing key {number} must be 1 to {MAX_KEY_ID} characters that can be printed"
+            )
+        if numbers.setdefault(key_id, number) != number:  # one of them would be forgotten
+            raise ConfigError(f"signing keys {numbers[key_id]} and {number} have the same id; give each one of its own")
     if settings.signing == "off" and not all(map(_is_loopback, settings.kafka_servers)):
         raise ConfigError(
             f"signing=off is only for a Kafka on this machine, not for {settings.kafka_address}; set YADTQ_SIGNING_KEYS"

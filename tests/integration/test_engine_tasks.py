@@ -221,6 +221,13 @@ def test_a_delayed_task_is_scheduled_and_not_run_before_its_time(house: House, n
     assert RUNS[name][0] - begun >= 0.7
 
 
+def test_a_delay_of_less_than_a_millisecond_is_none(house: House) -> None:
+    """Redis queues the task, so its record must be sent now: the outbox would be looked at 20 seconds later."""
+    unhurried = house.beside(time_scale=1.0)
+    task_id = unhurried.client.options(delay=0.0009).submit("add", 1, 1)
+    assert unhurried.client.wait_for_result(task_id, timeout=10).ok
+
+
 def test_a_queued_task_expires_when_no_worker_takes_it_in_time(house: House, name: str) -> None:
     task_id = house.client.options(queue="empty", expires=0.3).submit("count", name)
     assert house.client.get_result(task_id).status == TaskStatus.QUEUED

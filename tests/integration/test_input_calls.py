@@ -201,7 +201,7 @@ def test_an_unknown_id_is_not_found(house: House, call: str, task_id: str) -> No
         *(("retries", value) for value in (-1, 1.5, "three")),
         *(("timeout", value) for value in (0, -1, math.nan)),
         *(("expires", value) for value in (-1, math.inf)),
-        *(("key", value) for value in ("", "x" * 513, 7)),
+        *(("key", value) for value in ("", "x" * 513, 7, "half \ud800")),
     ],
 )
 def test_an_option_that_cannot_be_used_is_refused_by_name(house: House, option: str, value: Any) -> None:

@@ -37,9 +37,9 @@ class Site:
     def topic(self) -> str:
         return str(self.house.settings["topic"])
 
-    def write(self, body: bytes, header: bytes | None, *, topic: str | None = None) -> bytes:
+    def write(self, body: bytes, header: bytes | None, *, topic: str | None = None, key_size: int = 32) -> bytes:
         """Put a record into the topic; returns its key, by which it is found among the dead."""
-        key = uuid.uuid4().hex.encode()
+        key = uuid.uuid4().hex.encode().ljust(key_size, b"k")
         headers = [] if header is None else [(HEADER, header)]
         self.producer.send(topic or self.topic, body, key=key, headers=headers).get(timeout=10)
         return key
@@ -72,7 +72,8 @@ def site(kafka: EmbeddedKafka, redis_server: EmbeddedRedis) -> Iterator[Site]:
     settings = new_settings(kafka, redis_server, time_scale=0.1, partitions=1, signing_keys=KEYS)
     servers = {"bootstrap_servers": kafka.bootstrap_servers}
     with House(settings) as house:
-        producer, dead = KafkaProducer(**servers), KafkaConsumer(**servers, enable_auto_commit=False)
+        producer = KafkaProducer(**servers, max_request_size=2_000_000)
+        dead = KafkaConsumer(**servers, enable_auto_commit=False)
         site = Site(house, producer, dead)
         house.worker({"record": site.ran.append}, queues=["default", "other"])
         yield site
@@ -173,6 +174,15 @@ def test_a_bad_record_is_kept_with_the_reason_and_never_run(site: Site, case: st
     assert not {"evil", "evel"} & set(site.ran)
 
 
+@pytest.mark.parametrize(("key_size", "body_size"), [(1_048_450, 5), (48_450, 1_000_000)])
+def test_a_record_of_the_largest_size_is_put_aside_cut(site: Site, key_size: int, body_size: int) -> None:
+    """With the reason beside it, a whole copy would be larger than Kafka takes, and pin the partition."""
+    key = site.write(b"x" * body_size, None, key_size=key_size)
+    assert site.reason(key[:1000]).startswith(("no yadtq header", "too large"))
+    assert len(site.kept[key[:1000]].value) == min(body_size, 900_000)
+    eventually(lambda: site.house.lag() == 0, 10, every=0.2)
+
+
 def test_a_real_record_replayed_into_another_queue_is_not_run_there(site: Site) -> None:
     task_id = site.house.client.submit("record", "once")
     site.house.client.wait_for_result(task_id, timeout=10)
@@ -215,4 +225,26 @@ def test_without_keys_on_loopback_unsigned_records_are_run_but_rubbish_is_not(
         for body in (b"rubbish", envelope(args=["foreign"])):
             producer.send(house.settings["topic"], body, headers=[(HEADER, b"1:%d::" % STAMP.at)]).get(timeout=10)
         eventually(lambda: ran == ["foreign"])
+        producer.close()
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        b'"args": [1111111111111111111, NaN]',
+        b'"args": [1111111111111111111, 1e999]',
+        b'"args": [1111111111111111111, "\\ud800"]',
+        b'"opts": {"expires_at": 1e308}',
+    ],
+)
+def test_an_unsigned_record_that_is_not_quite_json_ends_no_worker(
+    fresh_settings: Callable[..., dict[str, Any]], bad: bytes
+) -> None:
+    ran: list[str] = []
+    with House(fresh_settings(time_scale=0.1, partitions=1)) as house:
+        house.worker({"record": ran.append})
+        producer = KafkaProducer(bootstrap_servers=house.settings["kafka_servers"])
+        for body in (envelope()[:-1] + b", " + bad + b"}", envelope(args=["after it"])):
+            producer.send(house.settings["topic"], body, headers=[(HEADER, b"1::")]).get(timeout=10)
+        eventually(lambda: ran == ["after it"])
         producer.close()

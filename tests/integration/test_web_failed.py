@@ -340,6 +340,14 @@ def test_rejected_records_wait_for_no_kafka_that_is_away(redis_server: EmbeddedR
         (r'{"password": "a\"b", "x": "pass: word"}', '{"password": "••••••", "x": "pass: word"}'),
         ('{"password": "cut of', '{"password": "••••••"'),
         ("no json: password", "no json: password"),
+        ('{"tokens": ["abc"], "password": {"old": "x1"}}', '{"tokens": "••••••", "password": "••••••"}'),
+        ('{"secret": [[1], {"a": "]}\\""}], "n": [2]}', '{"secret": "••••••", "n": [2]}'),
+        ('{"n": [1], "tokens" :\n["cut", {"of', '{"n": [1], "tokens" :\n"••••••"'),
+        ('{"tokens": ["disorder"}, "x1"]', '{"tokens": "••••••"'),
+        ('{"a": {"password": {}}, "b": {"token": "t"}}', '{"a": {"password": "••••••"}, "b": {"token": "••••••"}}'),
+        ('{"a": ["x",":"], "password": "s"}', '{"a": ["x",":"], "password": "••••••"}'),
+        ('5" wide, "password": ["s"]', '5" wide, "password": "••••••"'),
+        ('{"password":', '{"password":'),
     ],
 )
 def test_values_named_like_a_secret_are_masked(text: str, shown: str) -> None:

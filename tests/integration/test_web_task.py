@@ -28,6 +28,10 @@ def report(*, ctx: Any) -> None:
     logging.getLogger("shop").warning("part 2 was slow")
 
 
+def garble(text: str) -> None:
+    raise ValueError(f"{text}\udcff")
+
+
 def refuse(text: str = "as asked") -> None:
     raise DoNotRetry(text)
 
@@ -35,7 +39,7 @@ def refuse(text: str = "as asked") -> None:
 @pytest.fixture(scope="module")
 def house(kafka: EmbeddedKafka, redis_server: EmbeddedRedis) -> Iterator[House]:
     with House(new_settings(kafka, redis_server, retry_backoff=0.01)) as made:
-        made.worker({"divide": divide, "refuse": refuse, "report": report})
+        made.worker({"divide": divide, "refuse": refuse, "garble": garble, "report": report})
         yield made
 
 
@@ -74,6 +78,17 @@ def test_every_attempt_is_told_with_its_worker_error_and_traceback(house: House,
     assert f"to default, partition {ended.partition}" in page or ended.gen > 1
     assert f">{ended.worker}</a>" in page
     assert f'<a href="/tasks?q=group:{ended.fingerprint}">' in page
+
+
+def test_an_error_that_is_no_unicode_text_is_shown_with_a_question_mark(house: House, operator: FlaskClient) -> None:
+    task_id = house.client.options(retries=1).submit("garble", "prix \u20ac ")
+    (ended,) = house.ended([task_id])
+
+    page = operator.get(f"/tasks/{task_id}")
+
+    assert ended.error == "ValueError: prix \u20ac ?"
+    assert page.status_code == 200
+    assert page.text.count("ValueError: prix \u20ac ?") >= 4  # two errors, two tracebacks
 
 
 def test_result_and_arguments_are_drawn_whole_and_secrets_are_not_shown(house: House, operator: FlaskClient) -> None:

@@ -250,6 +250,11 @@ def test_every_field_is_needed(name: str) -> None:
         ({"opts": {"retries": True}}, "wrong shape"),
         ({"opts": {"timeout": "60"}}, "wrong shape"),
         ({"opts": {"expires_at": []}}, "wrong shape"),
+        ({"opts": {"expires_at": 1e308}}, "wrong shape"),
+        ({"opts": {"expires_at": 10**400}}, "wrong shape"),
+        ({"opts": {"timeout": 1e308}}, "wrong shape"),
+        ({"opts": {"timeout": 10**400}}, "wrong shape"),
+        ({"opts": {"retries": 10**30}}, "wrong shape"),
     ],
 )
 def test_wrong_shapes_are_rejected(change: dict[str, Any], reason: str) -> None:
@@ -261,6 +266,39 @@ def test_wrong_shapes_are_rejected(change: dict[str, Any], reason: str) -> None:
 def test_what_is_no_object_is_rejected(body: bytes) -> None:
     with pytest.raises(RejectedRecord, match=r"not JSON|wrong shape"):
         parse(body)
+
+
+@pytest.mark.parametrize("number", ["1", "1" * 19, "1" * 4300])
+@pytest.mark.parametrize(
+    "field",
+    [
+        '"args": [NUMBER, NaN]',
+        '"args": [NUMBER, [Infinity]]',
+        '"args": [NUMBER, -Infinity]',
+        '"args": [NUMBER, 1e999]',
+        '"args": [NUMBER, "\\ud800"]',
+        '"args": [NUMBER, {"half \\udfff key": 1}]',
+        '"kwargs": {"n": NUMBER, "x": -1e999}',
+        '"kwargs": {"n": NUMBER, "\\ud800": 1}',
+        '"opts": {"n": NUMBER, "timeout": NaN}',
+        '"opts": {"n": NUMBER, "expires_at": 1e999}',
+        '"v": NUMBER, "v": "\\ud800"',
+        '"more": [NUMBER, NaN]',
+    ],
+)
+def test_what_is_no_json_is_rejected_whatever_number_stands_beside_it(number: str, field: str) -> None:
+    """A long number is read by the standard library, which takes more than JSON."""
+    body = f"{json.dumps(GOOD)[:-1]}, {field}}}"  # of two fields of one name, the last counts
+    with pytest.raises(RejectedRecord, match="not JSON"):
+        parse(body.replace("NUMBER", number).encode())
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-8-sig"])
+def test_a_body_is_utf_8_alone(encoding: str) -> None:
+    body = json.dumps({**GOOD, "args": ["1" * 19]}).encode(encoding)
+    for tried in (body, body + ("1" * 19).encode()):
+        with pytest.raises(RejectedRecord, match="not JSON"):
+            parse(tried)
 
 
 @given(st.binary(max_size=200))

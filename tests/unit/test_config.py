@@ -10,6 +10,8 @@ import pytest
 
 from yadtq import ConfigError, create_yadtq
 from yadtq.config import Settings, load_settings
+from yadtq.config_servers import _OPTIONS_OF
+from yadtq.core.yadtq_result_db import ResultStore
 
 FIELDS = {field.name: field for field in dataclasses.fields(Settings)}
 KEY = "k1:0123456789abcdef"
@@ -292,11 +294,73 @@ def test_words_for_false(word: Any) -> None:
         ({"redis_username": "u:", "redis_password": "x"}, "redis://u%3A:x@localhost:6379/0", "localhost:6379"),
         ({"redis_url": "rediss://u:pw@h/3"}, "rediss://u:pw@h/3", "h:6379"),
         ({"redis_url": "unix:///run/redis.sock"}, "unix:///run/redis.sock", "/run/redis.sock"),
+        ({"redis_host": "::1"}, "redis://[::1]:6379/0", "[::1]:6379"),
+        ({"redis_host": "[2001:DB8::1]", "redis_ssl": True}, "rediss://[2001:DB8::1]:6379/0", "[2001:DB8::1]:6379"),
+        ({"redis_url": "redis://[::1]:1/0"}, "redis://[::1]:1/0", "[::1]:1"),
+        ({"redis_url": "REDISS://u:pW@h/3"}, "rediss://u:pW@h/3", "h:6379"),
     ],
 )
 def test_addresses(given: dict[str, Any], location: str, address: str) -> None:
     found = load_settings({}, **given)
     assert (found.redis_location, found.redis_address) == (location, address)
+
+
+@pytest.mark.parametrize(
+    "host", ["", "h:6379", "redis://h", "u:pw@h", "h/3", "h?db=1", "h#1", "::1:6379x", "fe80::zz", "[::1"]
+)
+def test_a_host_that_is_no_host_alone_is_refused(host: str) -> None:
+    with pytest.raises(ConfigError, match="redis_host must be a host's name or address alone"):
+        load_settings({}, redis_host=host)
+
+
+@pytest.mark.parametrize(
+    "url", ["redis:h:6379/0", " redis://h:1/0", "redi\ns://h:1/0", "redis://[::1:1/0", "http://h:1"]
+)
+def test_a_url_that_redis_py_would_not_read_is_refused(url: str) -> None:
+    with pytest.raises(ConfigError, match="redis_url must be redis://HOST:PORT/DB"):
+        load_settings({}, redis_url=url)
+
+
+USABLE_OPTIONS = {
+    "db": "1",
+    "socket_timeout": "2.5",
+    "socket_connect_timeout": "1",
+    "socket_read_size": "4096",
+    "health_check_interval": "0",
+    "max_connections": "5",
+    "ssl_cert_reqs": "required",
+    "ssl_min_version": "771",
+}
+
+
+@pytest.mark.parametrize("scheme", _OPTIONS_OF)
+def test_redis_py_takes_every_option_that_a_url_may_hold(scheme: str) -> None:
+    options = "&".join(f"{name}={USABLE_OPTIONS.get(name, 'x')}" for name in _OPTIONS_OF[scheme])
+    settings = load_settings({}, redis_url=f"{scheme}://h/0?{options}")
+    assert ResultStore(settings).client.connection_pool.make_connection()
+
+
+@pytest.mark.parametrize(
+    ("url", "named"),
+    [
+        ("redis://h/0?foo=bar", "redis_url holds the option 'foo'"),
+        ("redis://h/0?decode_responses=1", "the option 'decode_responses'"),
+        ("redis://h/0?connection_class=x", "the option 'connection_class'"),
+        ("redis://h/0?ssl_ca_certs=ca.pem", "the option 'ssl_ca_certs', which redis:// does not have"),
+        ("unix:///run/redis.sock?socket_keepalive=1", "the option 'socket_keepalive', which unix:// does not have"),
+        ("redis://h/0?socket_timeout=abc", "redis_url gives its option socket_timeout a value that cannot be used"),
+        ("redis://h/0?socket_timeout=nan", "option socket_timeout"),
+        ("redis://h/0?socket_timeout=-1", "option socket_timeout"),
+        ("redis://h/0?socket_timeout=1e300", "option socket_timeout"),
+        ("redis://h/0?db=x", "option db"),
+        ("redis://h/0?max_connections=-1", "option max_connections"),
+        ("rediss://h/0?ssl_cert_reqs=perhaps", "option ssl_cert_reqs"),
+        ("rediss://h/0?ssl_min_version=3", "option ssl_min_version"),
+    ],
+)
+def test_an_option_that_cannot_be_used_is_refused_by_name(url: str, named: str) -> None:
+    with pytest.raises(ConfigError, match=named):
+        create_yadtq(redis_url=url)
 
 
 # -- signing -----------------------------------------------------------------------------------------------------
@@ -336,6 +400,20 @@ def test_required_signing_needs_a_key_also_on_this_machine() -> None:
 def test_a_signing_key_has_an_id_and_a_long_secret(key: str) -> None:
     with pytest.raises(ConfigError, match="ID:SECRET"):
         load_settings({}, signing_keys=key)
+
+
+@pytest.mark.parametrize("again", [KEY, "k1:fedcba9876543210"])
+def test_two_signing_keys_of_one_id_are_refused(again: str) -> None:
+    """Only the last would be known, and what the other has signed would be rejected."""
+    with pytest.raises(ConfigError, match="signing keys 1 and 3 have the same id"):
+        load_settings({}, signing_keys=[KEY, "k2:0123456789abcdef", again])
+
+
+@pytest.mark.parametrize("key_id", ["k" * 65, "k\n1", "k\ud800"])
+def test_the_id_of_a_signing_key_is_short_and_one_line(key_id: str) -> None:
+    assert load_settings({}, signing_keys=[f"{'k' * 64}:0123456789abcdef"]).signing_keys
+    with pytest.raises(ConfigError, match="id of signing key 2 must be 1 to 64 characters"):
+        load_settings({}, signing_keys=[KEY, f"{key_id}:0123456789abcdef"])
 
 
 # -- secrets -----------------------------------------------------------------------------------------------------
@@ -380,6 +458,13 @@ def test_settings_shown_tell_no_secret() -> None:
         {"signing_keys": f"k1:{SECRET[:15]}"},
         {"redis_url": f"redis://u:{SECRET}@h:port/0"},
         {"redis_url": f"u:{SECRET}@h:6379"},
+        {"redis_url": f"redis://u:1?{SECRET}=x@h:6379"},  # a ? that was not written %3F
+        {"redis_url": f"redis://u:{SECRET}@h:6379?foo=bar"},
+        {"redis_url": f"redis://u:{SECRET}@h:6379?socket_timeout=abc&password={SECRET}"},
+        {"redis_host": f"u:{SECRET}@h"},
+        {"redis_host": "[", "redis_password": SECRET},
+        {"signing_keys": f"k1:{SECRET},k1:{SECRET}2"},
+        {"signing_keys": f"{'k' * 65}:{SECRET}"},
     ],
 )
 def test_a_refusal_tells_no_secret(given: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ from yadtq.core.yadtq_broker import Broker, Record
 from yadtq.core.yadtq_codec import Stamp, arguments_json, preview
 from yadtq.core.yadtq_portions import portions
 from yadtq.core.yadtq_publisher import Publisher
-from yadtq.core.yadtq_result_db import NewTask, NotOnDisk, ResultStore, Unanswered
+from yadtq.core.yadtq_result_db import NewTask, NotOnDisk, ResultStore, Unanswered, seconds_to_ms
 from yadtq.core.yadtq_task import Task, TaskOptions, TaskResult, check_name
 from yadtq.errors import ConfigError, ResultStoreUnavailable, ResultTimeout, SubmitUncertain
 
@@ -136,7 +136,7 @@ class TaskClient(TaskSteering, FleetSteering):
         for portion in portions(prepared, BATCH, lambda one: len(one[1])):
             new, bodies = zip(*portion, strict=True)
             now, kept = self._enqueue(new)
-            if not options.delay:
+            if not seconds_to_ms(options.delay):  # as Redis judges it: a shorter delay is none
                 self._publish(topic, new, bodies, kept, now)
             ids += kept
         return ids
@@ -238,9 +238,14 @@ def _checked(options: TaskOptions) -> TaskOptions:
     if options.timeout == 0:
         raise ConfigError("timeout=0 would stop the task at once; leave it out for no limit")
     key: Any = options.key
-    if key is not None and not (isinstance(key, str) and 1 <= len(key) <= 512):
-        raise ConfigError("key must be text of 1 to 512 characters")
+    if key is not None and not (isinstance(key, str) and 1 <= len(key) <= 512 and _is_unicode(key)):
+        raise ConfigError("key must be Unicode text of 1 to 512 characters")
     return options
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether it has no half of a surrogate pair, which cannot be hashed or sent."""
+    return text.encode(errors="replace").decode() == text
 
 
 def _unpack(entry: Sequence[Any]) -> Call:

@@ -27,6 +27,8 @@ from yadtq.errors import BrokerUnavailable
 logger = logging.getLogger(__name__)
 
 REASON_HEADER = "yadtq-reason"  # beside a record in the dead topic: why it is there
+# Bytes of a rejected record that are kept: with its headers, a copy surely fits into Kafka's 1,048,588 for a record.
+MOST_DEAD_KEY, MOST_DEAD_BODY = 1000, 900_000
 DELIVERY_TIMEOUT = 15.0  # seconds a send is tried; the outbox's check comes after that
 METADATA_AGE_MS = 30_000  # after which partitions that somebody added are known
 REBALANCE_MS = 20_000  # that Kafka lets a rebalance last; a poll thread that runs nothing is never away for so long
@@ -128,7 +130,9 @@ class Broker(Topics):
         done: Callable[[], None],
         failed: Callable[[BaseException], None],
     ) -> None:
-        """Keep an unreadable record with its reason in the dead topic; one of the two is called later, as by :meth:`send`.
+        """Keep an unreadable record, cut where it is huge, with its reason in the dead topic.
+
+        One of the two is called later, as by :meth:`send`.
 
         Raises:
             BrokerUnavailable: it could not even be queued.
@@ -136,11 +140,12 @@ class Broker(Topics):
         headers = [(REASON_HEADER, reason.encode()[:1000]), ("yadtq-topic", topic.encode())]
         if received.header is not None:
             headers.append((HEADER, received.header[:1000]))
-        body = received.body[:1_000_000]
+        key = received.key and received.key[:MOST_DEAD_KEY]
+        body = received.body[:MOST_DEAD_BODY]
 
         def run() -> None:
             self.ensure_topics([self.settings.dead_topic])
-            future = self.producer().send(self.settings.dead_topic, body, key=received.key, headers=headers)
+            future = self.producer().send(self.settings.dead_topic, body, key=key, headers=headers)
             future.add_callback(lambda _meta: done())
             future.add_errback(failed)
 

@@ -35,6 +35,7 @@ SECRET_NAMES = re.compile(
 )
 MASK = "••••••"
 _LONG_INTEGER = re.compile(rb"\d{19}")  # orjson reads integers over 64 bits as floats, the standard library exactly
+MOST_OPTION = 10_000_000_000  # of retries or seconds, also since the epoch; clocks and Redis can count so far
 
 
 class UnknownKey(RejectedRecord):
@@ -67,7 +68,14 @@ def _plain(value: Any) -> Any:
 
 def loads(data: bytes) -> Any:
     """The value of JSON bytes; raises ValueError."""
-    return json.loads(data) if _LONG_INTEGER.search(data) else orjson.loads(data)
+    if not _LONG_INTEGER.search(data):
+        return orjson.loads(data)
+    value = json.loads(data.decode())
+    try:  # the standard library takes NaN, infinities and halves of surrogate pairs
+        _check_json(value, "it", MAX_DEPTH * 8)
+    except TaskNotSerializable as error:
+        raise ValueError(str(error)) from error
+    return value
 
 
 def _check_json(value: Any, where: str, depth: int) -> None:
@@ -291,7 +299,7 @@ def parse(body: bytes) -> Task:
         return Task(task_id, name, tuple(args), kwargs)
     retries, timeout, expires_at = opts.get("retries"), opts.get("timeout"), opts.get("expires_at")
     if not (_is_number(retries, int) and _is_number(timeout) and _is_number(expires_at)):
-        raise RejectedRecord("wrong shape: retries, timeout and expires_at are numbers")
+        raise RejectedRecord(f"wrong shape: retries, timeout and expires_at are numbers up to {MOST_OPTION:,}")
     return Task(task_id, name, tuple(args), kwargs, retries, timeout, expires_at)
 
 
@@ -300,4 +308,4 @@ def _is_name(value: Any) -> bool:
 
 
 def _is_number(value: Any, kind: Any = (int, float)) -> bool:
-    return value is None or (isinstance(value, kind) and not isinstance(value, bool) and bool(value >= 0))
+    return value is None or (isinstance(value, kind) and not isinstance(value, bool) and 0 <= value <= MOST_OPTION)

@@ -124,8 +124,9 @@ class Finisher:
                 "reason": reason,
                 "error": outcome.error[:2000],
                 "traceback": outcome.traceback,
-            }
-        )
+            },
+            ensure_ascii=False,
+        ).encode(errors="replace")  # an error may hold half a surrogate pair, which no page could be made of
         return (
             task.id,
             delivery.token,

@@ -64,7 +64,7 @@ KEYS: dict[str, str] = {
     "seq": "string number of the last change",
     "upd": "zset   what changed (t:, w: and id) -> seq, newest 10,000",
     "signing": "string fingerprints of the signing keys the workers know; absent where they take unsigned tasks",
-    "epoch": "string when this data set was born (ms) and a random part",
+    "epoch": "string when this data set was born (ms) and the first 8 digits of its Redis' run id",
     "server": "string run id of the Redis that last answered from this data",
     "gaps": "zset   when submits may have been lost: from (ms) -> till (ms), at most 100",
     "audit": "string where the keeper's audit goes on",

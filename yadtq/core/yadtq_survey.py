@@ -22,7 +22,12 @@ from yadtq.core.yadtq_codec import MASK, SECRET_NAMES
 logger = logging.getLogger(__name__)
 
 PREVIEW = 2_000  # bytes of a rejected record that are shown
-_FIELD = re.compile(r'("(?:[^"\\]|\\.)*")(\s*:\s*)("(?:[^"\\]|\\.)*"?|[^\s,}\]"]+)')
+_TEXT = r'"(?:[^"\\]|\\.)*'  # JSON text without its last quote
+# A field's name, looked for at each quote: what is no JSON, or is cut, may have an odd number of them.
+_NAME = re.compile(rf'(?<!\\)(?=({_TEXT})"\s*:\s*())', re.DOTALL)
+_VALUE = re.compile(rf'{_TEXT}"?|[^\s,}}\]"]+', re.DOTALL)
+_PART = re.compile(rf'{_TEXT}"?|[\[\]{{}}]', re.DOTALL)
+_CLOSED_BY = {"[": "]", "{": "}"}
 
 
 @dataclass(frozen=True)
@@ -167,11 +172,33 @@ def _rejected(record: Any) -> RejectedRecord:
 
 def masked(text: str) -> str:
     """JSON, or what is left of it, with the values of fields named like a secret masked."""
+    shown, rest = "", 0
+    for name in _NAME.finditer(text):
+        start = name.start(2)
+        if name.start() < rest or SECRET_NAMES.search(name[1]) is None:
+            continue
+        end = _end_of_value(text, start)
+        if end > start:
+            shown += f'{text[rest:start]}"{MASK}"'
+            rest = end
+    return shown + text[rest:]
 
-    def mask(field: re.Match[str]) -> str:
-        return f'{field[1]}{field[2]}"{MASK}"' if SECRET_NAMES.search(field[1].strip('"')) else field[0]
 
-    return _FIELD.sub(mask, text)
+def _end_of_value(text: str, start: int) -> int:
+    """Where the value that begins there ends; the text's end where it was cut, or its brackets are in disorder."""
+    if text[start : start + 1] not in _CLOSED_BY:
+        value = _VALUE.match(text, start)
+        return value.end() if value else start
+    awaited: list[str] = []
+    for part in _PART.finditer(text, start):
+        if part[0] in _CLOSED_BY:
+            awaited.append(_CLOSED_BY[part[0]])
+        elif part[0] in _CLOSED_BY.values():
+            if awaited.pop() != part[0]:
+                break
+            if not awaited:
+                return part.end()
+    return len(text)
 
 
 def positions(
