@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition, codec
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition, codec
 
 from tests.helpers import House, eventually, new_settings
+from yadtq.core import yadtq_claimer
 from yadtq.core.yadtq_codec import HEADER, Codec
 from yadtq.embedded import EmbeddedKafka, EmbeddedRedis
 
@@ -269,3 +271,26 @@ def test_a_batch_that_no_library_here_can_unpack_is_put_aside(unread: House, mon
     assert kept.preview.startswith("offsets 0 to 2 cannot be read: ")
     assert "gzip" in kept.preview
     assert ran == ["after"]
+
+
+def test_a_dead_topic_that_was_deleted_is_made_anew_and_good_records_run_meanwhile(
+    unread: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(yadtq_claimer, "REJECT_AGAIN", 3.0)
+    dead_topic = unread.settings["dead_topic"]
+    worker = unread.worker({"record": lambda _number: None})
+    producer = KafkaProducer(bootstrap_servers=unread.settings["kafka_servers"])
+    producer.send(unread.settings["topic"], b"rubbish")
+    eventually(lambda: worker._claimer.rejected == 1)
+    admin = KafkaAdminClient(bootstrap_servers=unread.settings["kafka_servers"])
+    admin.delete_topics([dead_topic])
+    admin.close()
+    for _ in range(5):
+        producer.send(unread.settings["topic"], b"rubbish")
+    producer.close()
+    eventually(lambda: worker._claimer._dead_topic.sentence, 30)
+    began = time.monotonic()
+    unread.ended([unread.client.submit("record", number) for number in range(10)], 5)
+    assert time.monotonic() - began < 5
+    eventually(lambda: worker._claimer.rejected == 6, 60, every=0.2)
+    assert unread.broker.rejected(10, 5).kept == 5
