@@ -14,7 +14,7 @@ import pytest
 
 from tests.helpers import Crowd, House, eventually
 from yadtq import TaskStatus, TaskWorker
-from yadtq.core import yadtq_consumer
+from yadtq.core import yadtq_consumer, yadtq_intake
 from yadtq.core.yadtq_keeper import Keeper
 
 Open = Callable[..., House]
@@ -268,6 +268,20 @@ def test_a_rebalance_while_tasks_run_runs_each_of_them_once(open_house: Open) ->
     results = house.ended(ids, timeout=30)
     assert [result.result for result in results] == list(range(120))
     assert crowd.begun == dict.fromkeys(range(120), 1)
+
+
+def test_a_worker_with_a_full_buffer_hands_partitions_to_one_that_comes(
+    open_house: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(yadtq_intake, "MAX_BUFFERED", 8)
+    house, crowd = open_house(), Crowd()
+    busy = house.worker({"hold": crowd.hold}, concurrency=1, name="busy")
+    ids = house.client.submit_many([("hold", (number,)) for number in range(100)])
+    eventually(lambda: not busy._intake.room.is_set())
+    house.worker({"hold": crowd.hold}, concurrency=1, name="second", ready=10)
+    crowd.gate.opened.set()
+    assert {result.worker for result in house.ended(ids)} == {"busy", "second"}
+    assert set(crowd.begun.values()) == {1}
 
 
 def test_a_worker_stuck_in_a_rebalance_joins_the_group_again(open_house: Open, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition, codec
 
 from tests.helpers import House, eventually, new_settings
 from yadtq.core.yadtq_codec import HEADER, Codec, Stamp
+from yadtq.core import yadtq_claimer
 from yadtq.embedded import EmbeddedKafka, EmbeddedRedis
 
 KEYS = ("k2:a-secret-of-the-present-day", "k1:a-secret-of-yesterday")
@@ -245,6 +246,84 @@ def test_an_unsigned_record_that_is_not_quite_json_ends_no_worker(
         house.worker({"record": ran.append})
         producer = KafkaProducer(bootstrap_servers=house.settings["kafka_servers"])
         for body in (envelope()[:-1] + b", " + bad + b"}", envelope(args=["after it"])):
-            producer.send(house.settings["topic"], body, headers=[(HEADER, b"1::")]).get(timeout=10)
+            producer.send(house.settings["topic"], body, headers=[(HEADER, b"1:%d::" % STAMP.at)]).get(timeout=10)
         eventually(lambda: ran == ["after it"])
         producer.close()
+
+
+class Named(str):
+    """A header's name as other producers may write it: Kafka asks for no UTF-8."""
+
+    __slots__ = ()
+
+    def encode(self, *_how: str) -> bytes:
+        return b"na\xffme"
+
+
+@pytest.fixture
+def unread(kafka: EmbeddedKafka, redis_server: EmbeddedRedis) -> Iterator[House]:
+    """One partition whose records nobody has read yet; its worker must stop by itself."""
+    house = House(new_settings(kafka, redis_server, time_scale=0.1, partitions=1))
+    house.broker.ensure_topics([house.settings["topic"]])
+    yield house
+    house.dismiss()
+    eventually(lambda: not any(worker._thread.is_alive() for worker in house._workers), 10)
+    house.close()
+
+
+def test_a_header_name_that_is_not_text_stops_no_worker(unread: House) -> None:
+    """The record is judged as if it had none, and those behind it in its batch are read."""
+    ran: list[str] = []
+    headers = [[(Named(), b"x")], [(Named(), b"x"), (HEADER, b"1:%d::" % STAMP.at)], [(HEADER, b"1:%d::" % STAMP.at)]]
+    producer = KafkaProducer(bootstrap_servers=unread.settings["kafka_servers"], linger_ms=500)
+    for number, wanted in enumerate(headers):
+        producer.send(unread.settings["topic"], envelope(args=[number]), headers=wanted)
+    producer.close()
+    worker = unread.worker({"record": ran.append}, concurrency=1)
+    eventually(lambda: ran == [1, 2])
+    eventually(lambda: worker._claimer.rejected == 1)
+    unread.ended([unread.client.submit("record", "after")])
+    eventually(lambda: unread.lag() == 0, 10, every=0.2)
+    offset = unread.broker.read_back(unread.settings["topic"], 0, 1)
+    assert offset is not None
+    assert offset.header == b"1:%d::" % STAMP.at
+
+
+def test_a_batch_that_no_library_here_can_unpack_is_put_aside(unread: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[str] = []
+    producer = KafkaProducer(bootstrap_servers=unread.settings["kafka_servers"], linger_ms=500, compression_type="gzip")
+    for _ in range(3):
+        producer.send(unread.settings["topic"], b"x" * 1000)
+    producer.close()
+    monkeypatch.setattr(codec, "has_gzip", lambda: False)
+    worker = unread.worker({"record": ran.append})
+    unread.ended([unread.client.submit("record", "after")])
+    eventually(lambda: worker._claimer.rejected == 1)
+    eventually(lambda: unread.lag() == 0, 10, every=0.2)
+    (kept,) = unread.broker.rejected(10, 5).records
+    assert kept.preview.startswith("offsets 0 to 2 cannot be read: ")
+    assert "gzip" in kept.preview
+    assert ran == ["after"]
+
+
+def test_a_dead_topic_that_was_deleted_is_made_anew_and_good_records_run_meanwhile(
+    unread: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(yadtq_claimer, "REJECT_AGAIN", 3.0)
+    dead_topic = unread.settings["dead_topic"]
+    worker = unread.worker({"record": lambda _number: None})
+    producer = KafkaProducer(bootstrap_servers=unread.settings["kafka_servers"])
+    producer.send(unread.settings["topic"], b"rubbish")
+    eventually(lambda: worker._claimer.rejected == 1)
+    admin = KafkaAdminClient(bootstrap_servers=unread.settings["kafka_servers"])
+    admin.delete_topics([dead_topic])
+    admin.close()
+    for _ in range(5):
+        producer.send(unread.settings["topic"], b"rubbish")
+    producer.close()
+    eventually(lambda: worker._claimer._dead_topic.sentence, 30)
+    began = time.monotonic()
+    unread.ended([unread.client.submit("record", number) for number in range(10)], 5)
+    assert time.monotonic() - began < 5
+    eventually(lambda: worker._claimer.rejected == 6, 60, every=0.2)
+    assert unread.broker.rejected(10, 5).kept == 5

@@ -10,8 +10,9 @@ from unittest.mock import Mock
 import pytest
 
 from tests.unit.conftest import Clock
+from yadtq.config import Settings
 from yadtq.core.moves.base import Reply
-from yadtq.core.yadtq_claimer import DRAIN_FOR, Claimer, claim_item
+from yadtq.core.yadtq_claimer import DRAIN_FOR, REJECT_AGAIN, Claimer, claim_item
 from yadtq.core.yadtq_codec import INLINE_LIMIT, Codec
 from yadtq.core.yadtq_consumer import Received
 from yadtq.core.yadtq_delivery import Delivery, PartitionState
@@ -37,6 +38,10 @@ class Scene:
         self.ends: dict[str, float] = {}  # per token of a run
         self.suspect_ran = False
         self.dead_topic_takes = True
+        self.tried = 0  # how often a record was to be put aside
+        self.forgotten: list[str] = []
+        self.settings = Settings(dead_topic="dead")
+        self.no_answers = 0  # claims that get none
         self.random = random.Random(5)
         parts: list[Any] = [self, self, self.intake, self.lease, self, "w", lambda _inc: None]
         self.claimer = Claimer(*parts)
@@ -49,7 +54,10 @@ class Scene:
     def claim(self, _inc: str, _worker: str, items: Sequence[ClaimItem], *, era: str) -> Reply:
         """Redis: the suspect runs alone, anything else at once."""
         assert era in ("", "era")
-        answers = []
+        answers: list[bytes] = []
+        self.no_answers -= 1
+        if self.no_answers >= 0:
+            return Reply("era", 0, answers)
         for item in items:
             suspect = item.id == f"t{SUSPECT}"
             waits = suspect and len(self.lease.held) > 1
@@ -68,10 +76,14 @@ class Scene:
         done: Callable[[], None],
         failed: Callable[[BaseException], None],
     ) -> None:
+        self.tried += 1
         if self.dead_topic_takes:
             done()
         else:
             failed(BrokerUnavailable("Kafka at k:1 cannot be reached"))
+
+    def forget_topic(self, topic: str) -> None:
+        self.forgotten.append(topic)
 
     def receive(self, count: int) -> None:
         bodies = [self.codec.pack(Task(f"t{self._offset + n}", "add", (), {})) for n in range(count)]
@@ -129,3 +141,43 @@ def test_a_claim_brings_each_envelope_that_redis_may_have_dropped(keys: list[str
             kept += 1
             assert len(broker.codec.seal("tasks", delivery.body)) <= INLINE_LIMIT
     assert kept  # small ones go without
+
+
+def test_while_the_dead_topic_takes_nothing_one_record_is_tried_now_and_then_and_good_ones_are_claimed(
+    scene: Scene,
+) -> None:
+    scene.dead_topic_takes = False
+    scene.intake.add(PLACE, [Received(offset, b"t", b"no JSON", b"1:0::", 0) for offset in range(100, 200)])
+    scene.receive(0)
+    scene._offset = 200
+    scene.receive(3)
+    scene.pass_second()
+    assert (len(scene.ends), scene.tried) == (3, 1)
+    for _ in range(100):
+        scene.pass_second()
+    assert scene.tried <= 101 / REJECT_AGAIN + 1
+    assert scene.forgotten == ["dead"] * scene.tried  # so that one that was deleted is made anew
+
+
+def test_a_suspect_whose_partition_others_have_keeps_the_worker_from_nothing(scene: Scene) -> None:
+    scene.receive(8)
+    scene.pass_second()
+    for _ in range(200):
+        if scene.claimer._suspects:
+            break
+        scene.pass_second()
+    assert scene.claimer._suspects
+    scene.intake.keep_only(set())
+    scene.intake.add(("tasks", 1), [Received(0, b"", scene.codec.pack(Task("good", "add", (), {})), b"1:0::", 0)])
+    before = dict(scene.ends)
+    assert len(before) < scene.capacity
+    scene.claimer.step()
+    assert len(scene.ends) == len(before) + 1
+
+
+def test_a_claim_that_got_no_answers_is_asked_again(scene: Scene) -> None:
+    """Redis gives none to a question of an era that is over; the new one may have been entered just before it was sent."""
+    scene.no_answers = 1
+    scene.receive(3)
+    scene.pass_second()
+    assert len(scene.ends) == 3

@@ -280,6 +280,18 @@ def test_an_outage_makes_nothing_forgotten(owner: Owner, clock: Clock) -> None:
     assert owner.lease.take_recent() == [late]
 
 
+def test_a_process_that_was_stopped_while_it_heard_an_answer_forgets_nothing(owner: Owner, clock: Clock) -> None:
+    """Redis may have gone just after it gave that answer, and have lost what it was told just before."""
+    first, second = delivery(1), delivery(2)
+    owner.hears("e1")
+    owner.lease.finished([first], "e1")
+    asked = clock.now + 1
+    clock.now += 600
+    owner.hears("e1", sent_at=asked)
+    owner.lease.finished([second], "e1")
+    assert owner.lease.take_recent() == [first, second]
+
+
 def test_the_memory_is_bounded(owner: Owner, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(yadtq_lease, "REMEMBER_AT_MOST", 10)
     batches = [[delivery(n), delivery(n)] for n in range(9)]
@@ -292,6 +304,7 @@ def test_the_memory_is_bounded(owner: Owner, clock: Clock, monkeypatch: pytest.M
 def test_old_ends_are_forgotten_without_being_asked_for(owner: Owner, clock: Clock) -> None:
     owner.hears("e1")
     for _ in range(100):
+        owner.hears("e1")
         owner.lease.finished([delivery()], "e1")
         clock.now += 1
     assert len(owner.lease._recent) <= REMEMBER + 1

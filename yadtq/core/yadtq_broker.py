@@ -1,6 +1,6 @@
 """Kafka for everybody else: the producer, and what opens consumers and reads back.
 
-Its parts are yadtq_connection, yadtq_topics, yadtq_consumer and yadtq_survey; nothing else speaks Kafka.
+Its parts are yadtq_connection, yadtq_topics, yadtq_consumer, yadtq_records and yadtq_survey; nothing else speaks Kafka.
 """
 
 from __future__ import annotations

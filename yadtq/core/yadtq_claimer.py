@@ -30,6 +30,9 @@ DRAIN_FOR = 10.0
 DRAIN_DOUBLINGS = 8
 # Seconds until it tries again, at least; else as long as it tried, so that a run without end leaves half the time.
 DRAIN_AGAIN = 30.0
+# Seconds in which no rejected record is put aside once one could not be: each try may block this thread as long as Kafka
+# may block a producer, and good records are claimed meanwhile.
+REJECT_AGAIN = 10.0
 
 
 class Claimer:
@@ -58,6 +61,7 @@ class Claimer:
         )
         self._wake = threading.Event()
         self._stop = threading.Event()
+        self._reject_at = 0.0  # monotonic seconds; not before then is a record put aside
         self._suspects: deque[Delivery] = deque()  # each needs the worker for itself
         self._alone: Delivery | None = None  # the suspect that last had it
         self._drain_until = 0.0
@@ -116,6 +120,8 @@ class Claimer:
         self._wake.clear()
         if self._paused_at is not None or self._runs_alone():
             return []
+        while self._suspects and self._suspects[0].state.dropped:  # others have its partition
+            self._suspects.popleft()
         if self._suspects:
             self._shut_at = self._shut_at or time.monotonic()
             return self._next_suspect()
@@ -136,7 +142,7 @@ class Claimer:
         """The next suspect, alone, once the worker is empty; all are given up for a while where that takes too long."""
         if not self._lease.held:
             self._alone = self._suspects.popleft()
-            return [] if self._alone.state.dropped else [self._alone]
+            return [self._alone]
         if time.monotonic() > self._drain_until:
             while self._suspects:
                 self._give_up(self._suspects.popleft())
@@ -167,6 +173,9 @@ class Claimer:
             return False
 
     def _reject(self, delivery: Delivery, reason: str) -> None:
+        if (wait := self._reject_at - time.monotonic()) > 0:
+            self._intake.defer(delivery, wait)
+            return
         if not self._end_its_task(delivery, reason):
             self._intake.defer(delivery)
             return
@@ -181,7 +190,9 @@ class Claimer:
 
         def try_again(error: BaseException) -> None:
             self._dead_topic.down(str(error))
-            self._intake.defer(delivery)
+            self._broker.forget_topic(self._broker.settings.dead_topic)  # somebody may have deleted it
+            self._reject_at = time.monotonic() + REJECT_AGAIN
+            self._intake.defer(delivery, REJECT_AGAIN)
 
         try:
             self._broker.send_dead(topic, received, reason, kept, try_again)
@@ -221,7 +232,9 @@ class Claimer:
                 self._rebuild(lost)
                 reply = self._ask(inc, batch)  # the same tokens: what already runs is answered RUN again
             runs = [delivery for delivery, answer in zip(batch, reply.items, strict=False) if answer.startswith(b"RUN")]
-            if self._lease.granted(runs, reply.era):
+            # No answers to what was asked in an era that was just left, though it may have been sent after the new one began.
+            answered = len(reply.items) == len(batch) or reply.items == [b"FENCED"]
+            if answered and self._lease.granted(runs, reply.era):
                 return reply.items
 
     def _rebuild(self, lost: list[Delivery]) -> None:

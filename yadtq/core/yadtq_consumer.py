@@ -11,6 +11,7 @@ from kafka import AsyncConsumerRebalanceListener, KafkaConsumer, OffsetAndMetada
 from kafka.errors import CommitFailedError, KafkaError, RebalanceInProgressError
 
 from yadtq.core.yadtq_codec import HEADER
+from yadtq.core.yadtq_records import read_on
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ def _received(record: Any) -> Received:
 def read_at(consumer: KafkaConsumer, topic: str, partition: int, offset: int, seconds: float) -> Received | None:
     """The record at these coordinates, or None where it is gone or does not come in time; the consumer is of no group."""
     target = TopicPartition(topic, partition)
+    read_on(consumer)
     consumer.assign([target])
     consumer.seek(target, offset)
     deadline = time.monotonic() + seconds
@@ -92,7 +94,7 @@ class TaskConsumer:
     def __init__(
         self, consumer: KafkaConsumer, topics: Sequence[str], handler: RebalanceHandler, guard: Callable[..., Any]
     ) -> None:
-        self._consumer = consumer
+        self._consumer = read_on(consumer)
         self._guard = guard
         self._refused_first = self._refused_last = (
             0.0  # monotonic: of the present row of commits refused for a rebalance

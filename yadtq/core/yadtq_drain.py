@@ -18,6 +18,9 @@ from yadtq.errors import ResultStoreUnavailable
 
 logger = logging.getLogger(__name__)
 
+TRY_AGAIN = 0.5  # seconds until Redis is told again what was not begun
+PATIENCE = 4.5  # seconds the last hand back may take: a second try after one that Redis left unanswered
+
 
 class Drain:
     """Empties one worker; ``abort`` ends that at once."""
@@ -39,6 +42,8 @@ class Drain:
         self._poller = poller
         self._name = name
         self._abort = abort
+        self._unreturned: list[Delivery] = []  # taken out of the pool, which Redis has not been told yet
+        self._try_at = 0.0  # monotonic seconds
 
     def run(self, grace: float) -> None:
         """Go on polling and beating while running tasks finish, then hand the rest back at once."""
@@ -59,13 +64,21 @@ class Drain:
         self._settle_last(deadline + 1.5)
 
     def _hand_back_unbegun(self) -> None:
-        unbegun = self._pool.take_unbegun()
-        if unbegun:
-            self._hand_back(unbegun)
+        """One try at each look: between two, the poll loop stays a member of its group."""
+        self._unreturned += self._pool.take_unbegun()
+        if self._unreturned and time.monotonic() >= self._try_at:
+            try:
+                release(self._store, self._lease, self._unreturned)
+            except ResultStoreUnavailable as error:
+                logger.debug("what was not begun is handed back later: %s", error)
+                self._try_at = time.monotonic() + TRY_AGAIN
+                return
+            let_go(self._lease, self._unreturned)
+            self._unreturned = []
 
     def _hand_back(self, deliveries: list[Delivery]) -> None:
         try:
-            self._store.patiently(lambda: release(self._store, self._lease, deliveries), 2.0)
+            self._store.patiently(lambda: release(self._store, self._lease, deliveries), PATIENCE)
         except ResultStoreUnavailable as error:
             logger.warning("%s; what was not handed back is moved on 30 s from now", error)
             return

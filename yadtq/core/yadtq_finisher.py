@@ -6,7 +6,7 @@ import json
 import logging
 import queue
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from yadtq.core.yadtq_codec import SMALL, shorten
 from yadtq.core.yadtq_delivery import Delivery
@@ -19,6 +19,19 @@ from yadtq.core.yadtq_task import Outcome, OutcomeKind
 logger = logging.getLogger(__name__)
 
 MAX_BATCH = 250  # runs written down at once, at most
+
+
+class Ended(NamedTuple):
+    """One run as Redis is told of it."""
+
+    delivery: Delivery
+    entry: tuple[Any, ...]
+    told: bytes | None  # what it told until it ended
+
+    @property
+    def size(self) -> int:
+        """Bytes; of text, characters: what is long is ASCII."""
+        return sum(len(part) for part in self.entry if isinstance(part, (bytes, str))) + len(self.told or b"")
 
 
 class Finisher:
@@ -60,13 +73,14 @@ class Finisher:
             self._finish(batch)
         return more
 
-    def _next_batch(self) -> tuple[list[Delivery], bool]:
-        batch: list[Delivery] = []
+    def _next_batch(self) -> tuple[list[Ended], bool]:
+        batch: list[Ended] = []
         size = 0
         delivery = self._queue.get()
         while delivery is not None:
-            batch.append(delivery)
-            size += len(delivery.outcome.result) if delivery.outcome else 0
+            ended = self._ended_run(delivery)
+            batch.append(ended)
+            size += ended.size
             if len(batch) >= MAX_BATCH or size >= CALL_BYTES:
                 return batch, True
             try:
@@ -75,21 +89,26 @@ class Finisher:
                 return batch, True
         return batch, False
 
-    def _finish(self, batch: list[Delivery]) -> None:
-        runs = [self._entry(delivery) for delivery in batch]
-        told = {one.token: one.report.to_json(one.attempt) for one in batch if one.report is not None}
+    def _ended_run(self, delivery: Delivery) -> Ended:
+        told = delivery.report.to_json(delivery.attempt) if delivery.report is not None else None
+        return Ended(delivery, self._entry(delivery), told)
+
+    def _finish(self, batch: list[Ended]) -> None:
+        deliveries = [ended.delivery for ended in batch]
+        runs = [ended.entry for ended in batch]
+        told = {ended.delivery.token: ended.told for ended in batch if ended.told is not None}
         while True:
             reply = self._lease.ask(lambda: self._store.finish(self._lease.inc, runs, reports=told))
-            if self._lease.finished(batch, reply.era):
+            if self._lease.finished(deliveries, reply.era):
                 break
-        for delivery, answer in zip(batch, reply.items, strict=True):
+        for delivery, answer in zip(deliveries, reply.items, strict=True):
             if answer == b"FENCED":
                 logger.warning(
                     "the outcome of task %s came too late and was dropped: another run has it",
                     delivery.task and delivery.task.id,
                 )
             self._count(delivery.outcome)
-        self._lease.confirmed(batch)
+        self._lease.confirmed(deliveries)
         self._ended(len(batch))
 
     def _count(self, outcome: Outcome | None) -> None:

@@ -50,7 +50,7 @@ class Lease:
         self._unsettled: deque[tuple[float, list[Delivery]]] = deque()
         self._recent: deque[tuple[float, int, list[Delivery]]] = deque()  # when, how many bytes, which
         self._recent_count = self._recent_bytes = 0
-        self._answered_at = 0.0  # monotonic seconds, in the present era
+        self._answered_at = 0.0  # monotonic seconds, when what was last answered had been asked; in the present era
         self.held: dict[str, Delivery] = {}  # by token: claim asked for, waiting, running, or finish not answered
         self.era: str | None = None
         self._leaving = False  # another era is being told what was held and remembered in this one
@@ -101,7 +101,7 @@ class Lease:
             self.era = reply.era
         if reply.era != self.era or sent_at < self._entered_at:  # also one given before that era had been told all
             raise EraChanged(reply.era)
-        self._answered_at = time.monotonic()
+        self._answered_at = sent_at  # all that is known: this process may have been stopped since
         with self._lock:  # here as well: an idle worker finishes nothing that would push them out
             self._forget_finished(self._answered_at - REMEMBER)
         self._settle(sent_at - SETTLE_AFTER)
@@ -147,7 +147,7 @@ class Lease:
             self._recent.append((now, size, deliveries))
             self._recent_count += len(deliveries)
             self._recent_bytes += size
-            self._forget_finished(now - REMEMBER)
+            self._forget_finished(self._answered_at - REMEMBER)
             return True
 
     def _forget_finished(self, until: float) -> None:

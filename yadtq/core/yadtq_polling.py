@@ -110,15 +110,15 @@ class Poller:
             consumer.resume(consumer.assignment() - intake.paused)
         self._held_off = full
         losses = intake.losses
-        batches = consumer.poll(0 if full else POLL_FOR)
+        # Also when full: the answer to a join is heard within a poll, or the next poll asks for another join. With everything
+        # paused it waits by itself; partitions that come meanwhile give one poll of records, then they are paused too.
+        batches = consumer.poll(POLL_FOR)
         self._follow_assignment(consumer)
         for position, records in batches.items():
             if not intake.add(position, records, losses):
                 self.rewind.set()
         consumer.pause(intake.to_pause())
         consumer.resume(intake.to_resume())
-        if full:
-            intake.room.wait(POLL_FOR)
 
     def _go_back(self, consumer: TaskConsumer) -> None:
         """Drop what is buffered and read it again; no commit may come between the two."""

@@ -42,6 +42,7 @@ class Recovery:
         self._rewind = rewind  # drop buffers, read again from the committed offsets
         self._finish_again = finish_again
         self._lock = threading.Lock()
+        self._untold: list[Delivery] = []  # finished just before Redis changed, which no new era has been told yet
         self.lease: Lease  # set once by the worker: lease and heartbeat need this object first
         self.heartbeat: Heartbeat
 
@@ -62,15 +63,16 @@ class Recovery:
         with self._lock:
             if self.lease.era == era:
                 return  # another thread has seen to it
-            finished: list[Delivery] = []
             while True:
                 logger.warning(
                     "Redis has restarted, gone back or been emptied: its state is checked against Kafka and what runs here"
                 )
                 self.lease.drop_unsettled()
-                finished += self.lease.take_recent()  # kept here: Redis may change once more before it has heard them
+                # Kept: Redis may change once more, or a worker that ends may stop waiting, before it has heard them.
+                self._untold += self.lease.take_recent()
                 try:
-                    self._assert_again(era, finished)
+                    self._assert_again(era, self._untold)
+                    self._untold = []
                     return
                 except _OtherEra as change:
                     era = str(change)

@@ -18,6 +18,7 @@ from kafka.errors import RetriableError
 
 from yadtq.config import Settings
 from yadtq.core.yadtq_codec import MASK, SECRET_NAMES
+from yadtq.core.yadtq_records import read_on
 
 logger = logging.getLogger(__name__)
 
@@ -141,7 +142,7 @@ def read_newest(consumer: KafkaConsumer, topic: str, limit: int, seconds: float)
         return Rejected([], 0, complete=True)
     first, end = consumer.beginning_offsets(places), consumer.end_offsets(places)
     left = {tp: end[tp] for tp in places if end[tp] > first[tp]}
-    consumer.assign(list(left))
+    read_on(consumer).assign(list(left))
     for tp in left:
         consumer.seek(tp, max(first[tp], end[tp] - limit))
     found: list[RejectedRecord] = []
