@@ -415,7 +415,7 @@ SCRIPT = """
 from yadtq.api import yadtq_child
 from yadtq.api.yadtq_registry import build_functions
 from yadtq.config import load_settings
-from yadtq.core.yadtq_processes import Child
+from yadtq.core.yadtq_task_process import Child
 
 def f(): return 1
 

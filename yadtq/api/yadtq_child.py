@@ -28,8 +28,9 @@ from yadtq.api.yadtq_registry import build_functions
 from yadtq.config import Settings, load_settings
 from yadtq.core.yadtq_execution import Executor, TaskFunction
 from yadtq.core.yadtq_pools import Slot
-from yadtq.core.yadtq_processes import STOP_SIGNAL, WISH, Job, Launch
+from yadtq.core.yadtq_processes import Job
 from yadtq.core.yadtq_report import Told, capture
+from yadtq.core.yadtq_task_process import STOP_SIGNAL, WISH, Launch
 from yadtq.errors import ConfigError, TaskCancelled, TaskTimeout
 
 MODULE = "yadtq.api.yadtq_child"
