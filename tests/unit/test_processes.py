@@ -421,7 +421,9 @@ def f(): return 1
 
 {guard}
     try:
-        Child(yadtq_child.launch(build_functions([f]), load_settings({{}}))).close()
+        child = Child(yadtq_child.launch(build_functions([f]), load_settings({{}})))
+        child.load()
+        child.close()
         print("loaded")
     except Exception as error:
         print(error)

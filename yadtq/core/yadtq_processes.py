@@ -12,6 +12,7 @@ import json
 import logging
 import pickle
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -44,6 +45,7 @@ class ProcessSlot(Slot[R], Generic[R]):
     def __init__(self) -> None:
         super().__init__()
         self.child: Child | None = None
+        self.coming: Child | None = None  # it loads the task functions, and is here for other threads to end
         self.killed_for: type[Exception] | None = None
         self._numbers = itertools.count(1)
         self._number = 0
@@ -97,6 +99,13 @@ class ProcessSlot(Slot[R], Generic[R]):
                 self.killed_for = reason
                 self.child.kill()
 
+    def kill_coming(self) -> None:
+        """Wait no longer for a child that is not ready yet."""
+        coming = self.coming
+        if coming is not None:
+            coming.kill()
+            coming.hang_up()  # also where something that it has started elsewhere still holds the line
+
     def _may_be_told(self) -> bool:
         return True  # nothing is shared with the child's one task
 
@@ -139,13 +148,15 @@ class ProcessPool(Pool[R, ProcessSlot[R]]):
             run = slot.run
             if run is not None:
                 slot.kill(run, None)
+            slot.kill_coming()
 
     def stop(self) -> None:
-        """End all children, those at work as well; returns when they are gone."""
+        """End all children, those at work or still loading as well; returns when they are gone."""
         self.abandon()
         super().stop()
+        deadline = time.monotonic() + CLOSE_WITHIN + 1.0  # one for all: they end side by side
         for thread in self._threads:
-            thread.join(CLOSE_WITHIN + 1.0)
+            thread.join(max(0.0, deadline - time.monotonic()))
 
     def _new_slot(self) -> ProcessSlot[R]:
         return ProcessSlot()
@@ -169,7 +180,7 @@ class ProcessPool(Pool[R, ProcessSlot[R]]):
         pause = 0.5
         while not self._stopped.is_set():
             try:
-                slot.child = Child(self._launch)
+                slot.child = self._start_child(slot)
                 self._settled.set()
                 return True
             except ConfigError as error:
@@ -179,14 +190,25 @@ class ProcessPool(Pool[R, ProcessSlot[R]]):
                     return False
                 logger.error("%s; tried again in %g s", error, pause)
             except (ChildDied, OSError) as error:
-                logger.error("a task process could not be started: it %s; tried again in %g s", error, pause)
+                if not self._stopped.is_set():  # else it was ended by us
+                    logger.error("a task process could not be started: it %s; tried again in %g s", error, pause)
             self._stopped.wait(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
         return False
 
+    def _start_child(self, slot: ProcessSlot[R]) -> Child:
+        slot.coming = child = Child(self._launch)
+        try:
+            if self._stopped.is_set():  # it came after `abandon` had looked for it
+                child.kill()
+            child.load()
+            return child
+        finally:
+            slot.coming = None
+
     def _look_after(self, slot: ProcessSlot[R], run: R | None, now: float) -> None:
-        child = slot.child  # its thread may take it away meanwhile
-        if child is not None and run is not None and not child.alive:
+        child = slot.coming if run is None else slot.child  # its thread may take it away meanwhile
+        if child is not None and not child.alive:
             child.hang_up()
         if run is not None and slot.told_at is not None and slot.told_at + self._grace <= now:
             slot.kill(run, TaskCancelled if slot.cancelled else TaskTimeout)

@@ -39,43 +39,54 @@ class ChildDied(Exception):
 
 
 class Child:
-    """One child process and the ways to it.
+    """One child process and the ways to it; it takes jobs once :meth:`load` has returned.
 
     Raises:
-        ConfigError: it cannot load the task functions.
-        ChildDied: it ended before it was ready.
+        OSError: it cannot be started.
     """
 
     def __init__(self, launch: Launch) -> None:
-        self._socket, theirs = socket.socketpair()
-        control, self._control = os.pipe()
-        self._reports, report = os.pipe()
-        os.set_blocking(self._control, False)
-        os.set_blocking(self._reports, False)
-        self._talk: Connection[Any, Any] = Connection(os.dup(self._socket.fileno()))
-        try:
+        self._load = launch.load
+        self._news = select.poll()
+        self._rest = b""  # the beginning of a word whose end has not come yet
+        with contextlib.ExitStack() as theirs, contextlib.ExitStack() as ours:
+            self._socket, line = socket.socketpair()
+            theirs.callback(line.close)
+            ours.callback(self._socket.close)
+            control, self._control = os.pipe()
+            theirs.callback(os.close, control)
+            ours.callback(os.close, self._control)
+            self._reports, report = os.pipe()
+            theirs.callback(os.close, report)
+            ours.callback(os.close, self._reports)
+            os.set_blocking(self._control, False)
+            os.set_blocking(self._reports, False)
+            self._talk: Connection[Any, Any] = Connection(os.dup(self._socket.fileno()))
+            ours.callback(self._talk.close)
+            self._news.register(self._talk.fileno(), select.POLLIN)
+            self._news.register(self._reports, select.POLLIN)
             self._process = subprocess.Popen(
-                [*launch.command, str(theirs.fileno()), str(control), str(report)],
-                pass_fds=(theirs.fileno(), control, report),
+                [*launch.command, str(line.fileno()), str(control), str(report)],
+                pass_fds=(line.fileno(), control, report),
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,  # what a task starts goes with it; the terminal's Ctrl-C is for the worker
             )
-        finally:
-            theirs.close()
-            os.close(control)
-            os.close(report)
-        self._news = select.poll()
-        self._news.register(self._talk.fileno(), select.POLLIN)
-        self._news.register(self._reports, select.POLLIN)
-        self._rest = b""  # the beginning of a word whose end has not come yet
+            ours.pop_all()
+
+    def load(self) -> None:
+        """Have it load the task functions; where it cannot, it is closed.
+
+        Raises:
+            ConfigError: it tells why it cannot.
+            ChildDied: it ended before it was ready.
+        """
         try:
-            refusal = self.ask(launch.load)
-        except ChildDied:
+            refusal = self.ask(self._load)
+            if refusal:
+                raise ConfigError(refusal.decode(errors="replace"))
+        except BaseException:
             self.close()
             raise
-        if refusal:
-            self.close()
-            raise ConfigError(refusal.decode())
 
     @property
     def alive(self) -> bool:
