@@ -19,6 +19,7 @@ import pytest
 
 from tests.helpers import House, eventually
 from yadtq import TaskCancelled, TaskStatus, TaskTimeout
+from yadtq.core import yadtq_processes
 
 POOLS = ["thread", "process"]
 
@@ -166,6 +167,25 @@ def test_a_task_that_kills_its_process_fails_alone(house: House, folder: Path, h
     for other in house.ended(companions):
         assert (other.status, other.lost, other.attempts, other.gen) == (TaskStatus.SUCCESS, 0, 1, 1)
     assert all(count(folder, "begin", number) == 1 for number in range(3))
+
+
+def test_a_worker_whose_children_cannot_be_started_leaves_its_partitions_to_others_until_they_can(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(yadtq_processes, "LONGEST_PAUSE", 0.5)
+    broken = house.worker(HANDLERS, pool="process", concurrency=2)
+    pool: Any = broken._pool
+    eventually(lambda: pool.capacity == 2, 20)
+    whole, pool._launch.command[:] = list(pool._launch.command), ["/no/such/program"]
+    for child in pool.pids:
+        os.kill(child, signal.SIGKILL)
+    first = house.client.submit_many([("add", (number, 1)) for number in range(10)])
+    eventually(lambda: broken._poller.consumer is None, 20)
+    house.worker(HANDLERS)
+    assert [result.result for result in house.ended(first, 30)] == list(range(1, 11))
+    pool._launch.command[:] = whole
+    eventually(lambda: broken._poller.assigned, 30)
+    assert {result.ok for result in house.ended(house.client.submit_many([("add", (1, 2))] * 10))} == {True}
 
 
 # -- stops that cannot wait ----------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -12,12 +13,13 @@ from typing import Any
 import pytest
 
 from tests.helpers import eventually
-from tests.unit.test_processes import GRACE, WAIT, gone
+from tests.unit.test_processes import GRACE, WAIT, Bench, gone
 from yadtq.api import yadtq_child
 from yadtq.api.yadtq_registry import build_functions
 from yadtq.config import load_settings
 from yadtq.core.yadtq_delivery import Delivery
 from yadtq.core.yadtq_processes import ProcessPool
+from yadtq.core.yadtq_task import OutcomeKind
 from yadtq.core.yadtq_task_process import Child, Launch
 
 NOWHERE = "/no/such/program"
@@ -33,6 +35,51 @@ if folder := os.environ.get("SLOW_TO_LOAD"):
 def add(a, b):
     return a + b
 """
+
+
+def break_the_start(bench: Bench) -> None:
+    """From now on no child can be started."""
+    command: Any = bench.pool._launch.command
+    command[:] = [NOWHERE]
+
+
+def kill_idle(child: int) -> None:
+    os.kill(child, signal.SIGKILL)
+    eventually(lambda: gone(child), WAIT)
+
+
+@pytest.fixture
+def pair() -> Any:
+    made = Bench(2)
+    eventually(lambda: made.pool.capacity == 2, WAIT)
+    yield made
+    made.pool.stop()
+
+
+def test_a_run_that_meets_a_dead_child_goes_to_one_that_lives(pair: Bench) -> None:
+    break_the_start(pair)
+    kill_idle(pair.pool.pids[0])
+    assert [pair.run("pid").kind for _ in range(6)] == [OutcomeKind.SUCCESS] * 6
+
+
+def test_a_run_for_which_no_child_is_left_waits_where_it_can_be_taken_back(pair: Bench) -> None:
+    break_the_start(pair)
+    for child in pair.pool.pids:
+        kill_idle(child)
+    run = pair.begin("pid")
+    eventually(lambda: pair.pool.capacity == 0, WAIT)
+    assert pair.pool.take_unbegun() == [run]
+
+
+def test_a_pool_knows_for_how_long_it_could_run_nothing(pair: Bench) -> None:
+    assert pair.pool.unable_for == 0
+    break_the_start(pair)
+    for child in pair.pool.pids:
+        kill_idle(child)
+    begun = time.monotonic()
+    pair.begin("pid")
+    eventually(lambda: pair.pool.unable_for > 0.5, WAIT)
+    assert pair.pool.unable_for <= time.monotonic() - begun + 0.5
 
 
 def test_a_stop_while_children_load_waits_for_none_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

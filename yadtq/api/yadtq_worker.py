@@ -47,6 +47,7 @@ logger = logging.getLogger(__name__)
 
 KEEP_PARTITIONS = 60.0  # seconds a paused worker keeps its partitions from the others
 KEEP_ALONE = 10.0  # the same for one that is there for suspects alone
+KEEP_UNABLE = 10.0  # the same for one whose child processes have died and cannot be started
 
 
 class TaskWorker:
@@ -182,6 +183,8 @@ class TaskWorker:
             return "has been paused for long"
         if self._claimer.alone_for > KEEP_ALONE * scale:
             return "runs nothing beside a task with which two workers died"
+        if self._pool.unable_for > KEEP_UNABLE * scale:
+            return "has no child process that could run a task"
         return ""
 
     def _break(self, why: str) -> None:

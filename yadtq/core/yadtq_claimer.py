@@ -114,7 +114,8 @@ class Claimer:
 
     def _next_batch(self) -> list[Delivery]:
         self._wake.clear()
-        if self._paused_at is not None or self._runs_alone():
+        slots = self._pool.capacity
+        if not slots or self._paused_at is not None or self._runs_alone():
             return []
         if self._suspects:
             self._shut_at = self._shut_at or time.monotonic()
@@ -123,9 +124,6 @@ class Claimer:
             self._shut_at = None
             return []
         ahead = self.pace.ahead()
-        slots = self._pool.capacity
-        if not slots:
-            return []
         free = slots + ahead - len(self._lease.held)
         # Small claims cost as much as large ones, so some room is awaited; with few slots and slow tasks none is.
         if free < 1 or (free < ahead // 2 and len(self._lease.held) > slots):

@@ -158,6 +158,7 @@ class Pool(ABC, Generic[R, S]):
         self.slots: list[S] = []
         self._threads: list[threading.Thread] = []
         self._stopped = threading.Event()
+        self._able_at = time.monotonic()  # when it could last run something
         self._lock = threading.Lock()  # for the list of slots
         self._guarded: Guard = lambda loop: loop()
 
@@ -180,6 +181,11 @@ class Pool(ABC, Generic[R, S]):
     def capacity(self) -> int:
         """How many runs it can work at now."""
         return len(self.slots)
+
+    @property
+    def unable_for(self) -> float:
+        """Seconds since it could last run anything; 0 where it can."""
+        return 0.0 if self.capacity else time.monotonic() - self._able_at
 
     @property
     def stuck(self) -> int:
@@ -255,6 +261,8 @@ class Pool(ABC, Generic[R, S]):
     def _watch(self) -> None:
         while not self._stopped.wait(WATCH_EVERY):
             now = time.monotonic()
+            if self.capacity:
+                self._able_at = now
             for slot in list(self.slots):
                 run, deadline = slot.run, slot.deadline
                 if run is not None and deadline is not None and deadline <= now:

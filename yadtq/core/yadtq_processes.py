@@ -99,6 +99,11 @@ class ProcessSlot(Slot[R], Generic[R]):
                 self.killed_for = reason
                 self.child.kill()
 
+    @property
+    def ready(self) -> bool:
+        """Whether its child can take a run."""
+        return self.child is not None and self.child.alive
+
     def kill_coming(self) -> None:
         """Wait no longer for a child that is not ready yet."""
         coming = self.coming
@@ -163,16 +168,18 @@ class ProcessPool(Pool[R, ProcessSlot[R]]):
 
     def _work(self, slot: ProcessSlot[R]) -> None:
         try:
-            # A new child is awaited before a run is taken, and looked at once more where one was long waited for.
-            while self._revive(slot) and (run := self._todo.get()) is not None and self._revive(slot):
-                self._execute(run, slot)
+            while self._revive(slot) and (run := self._todo.get()) is not None:
+                if slot.ready:
+                    self._execute(run, slot)
+                else:  # it died while no run came: until there is another, other slots and other workers can have this one
+                    self._todo.put(run)
         finally:
             if slot.child is not None:
                 slot.child.close()
 
     def _revive(self, slot: ProcessSlot[R]) -> bool:
         """Give the slot a living child; False when the pool stops first, or no child can ever be had."""
-        if slot.child is not None and slot.child.alive:
+        if slot.ready:
             return True
         if slot.child is not None:
             slot.child.close()
