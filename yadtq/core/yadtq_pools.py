@@ -9,6 +9,7 @@ has not ended some time after its limit is given up: its thread is left alone, a
 from __future__ import annotations
 
 import ctypes
+import itertools
 import logging
 import queue
 import sys
@@ -157,6 +158,7 @@ class Pool(ABC, Generic[R, S]):
         self._todo: queue.SimpleQueue[R | None] = queue.SimpleQueue()
         self.slots: list[S] = []
         self._threads: list[threading.Thread] = []
+        self._numbers = itertools.count()  # of the threads
         self._stopped = threading.Event()
         self._able_at = time.monotonic()  # when it could last run something
         self._lock = threading.Lock()  # for the list of slots
@@ -252,10 +254,10 @@ class Pool(ABC, Generic[R, S]):
 
     def _start_slot(self) -> S:
         slot = self._new_slot()
-        name = f"yadtq-task-{len(self._threads)}"
+        name = f"yadtq-task-{next(self._numbers)}"
         thread = threading.Thread(target=self._guarded, args=(lambda: self._work(slot),), name=name, daemon=True)
         thread.start()
-        self._threads.append(thread)
+        self._threads = [*(one for one in self._threads if one.is_alive()), thread]  # not those that were given up
         return slot
 
     def _watch(self) -> None:
