@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import importlib
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -67,7 +68,20 @@ def crash(folder: str, number: int, how: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)  # as the kernel does when memory is short
 
 
-HANDLERS = {"add": add, "hold": hold, "deaf": deaf, "crash": crash}
+def end_a_fork(folder: str, by: int) -> int | None:
+    """Fork as multiprocessing does, and ask the fork to end; how it ended, None where it does not heed that."""
+    fork = multiprocessing.get_context("fork").Process(target=hold, args=(folder, 7))
+    fork.start()
+    while not count(Path(folder), "begin", 7):
+        time.sleep(0.02)
+    os.kill(fork.pid or 0, by)
+    fork.join(3)
+    code = fork.exitcode
+    fork.kill()
+    return code
+
+
+HANDLERS = {"add": add, "hold": hold, "deaf": deaf, "crash": crash, "end_a_fork": end_a_fork}
 
 
 @pytest.fixture
@@ -261,6 +275,18 @@ def test_a_second_signal_ends_it_at_once(house: House, folder: Path, begin: Begi
     assert time.monotonic() - again_at < 4
     result = house.client.get_result(task_id)
     assert (result.status, result.lost) == (TaskStatus.QUEUED, 0)
+
+
+@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("pool", POOLS)
+def test_what_a_task_forks_ends_when_the_task_asks_it_to(
+    house: House, folder: Path, begin: Begin, pool: str, by: signal.Signals
+) -> None:
+    """It inherits what the worker, or the child, does at a signal; only these two outlive it."""
+    worker = begin(pool, 5.0)
+    task_id = house.client.submit("end_a_fork", str(folder), int(by))
+    assert house.client.wait_for_result(task_id, timeout=30).result == -by
+    assert worker.poll() is None
 
 
 def test_a_killed_worker_takes_its_children_along(house: House, folder: Path, begin: Begin) -> None:

@@ -19,6 +19,7 @@ import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing import spawn
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -172,7 +173,7 @@ def main() -> None:
     os.set_blocking(control, False)
     signal.signal(STOP_SIGNAL, slot.on_signal)
     for number in (signal.SIGTERM, signal.SIGINT):  # whoever signals all processes means the worker: it stops us
-        signal.signal(number, _heed_not)  # no SIG_IGN, which the programs that tasks start would inherit
+        signal.signal(number, partial(_heed_not, os.getpid()))  # no SIG_IGN: programs that tasks start would inherit it
     try:
         load: Load = pickle.loads(connection.recv_bytes())  # noqa: S301 -- from our own worker
         try:
@@ -209,7 +210,15 @@ def _refusal(error: BaseException) -> str:
     return f"the task functions cannot be loaded in a child process: {type(error).__name__}: {error}{place}"
 
 
-def _heed_not(_number: int, _frame: object) -> None: ...
+def _heed_not(own: int, number: int, _frame: object) -> None:
+    if os.getpid() != own:
+        end_by(number)
+
+
+def end_by(number: int) -> None:
+    """In a process that a task has forked: it inherits the handler that calls this, and the signal is meant for itself."""
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
 
 
 def _die_with(owner: int) -> None:

@@ -8,6 +8,7 @@ thread has a child process that runs its tasks.
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import socket
 import threading
@@ -91,6 +92,7 @@ class TaskWorker:
         self._queue_of = {broker.topic_of(queue): queue for queue in (queues or settings.queues)}
         self._stop = threading.Event()
         self._abort = threading.Event()
+        self._pid = os.getpid()
         self._broken = ""  # why the worker cannot go on
         self._thread: threading.Thread | None = None
         self._threads: list[threading.Thread] = []
@@ -243,6 +245,9 @@ class TaskWorker:
             self._thread.join()
 
     def _on_signal(self, number: int, _frame: object) -> None:
+        if os.getpid() != self._pid:
+            yadtq_child.end_by(number)
+            return
         if self._stop.is_set():
             self._abort.set()
             return
