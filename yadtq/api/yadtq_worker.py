@@ -201,10 +201,10 @@ class TaskWorker:
         """Work until :meth:`stop`, or until SIGTERM or SIGINT where this is the main thread; a second signal ends it at once.
 
         Raises:
-            ConfigError: the process pool's children cannot load the task functions.
+            ConfigError: the process pool's children cannot load the task functions, or it was made before a fork.
             WorkerFailed: it cannot go on: all its threads hang, or a part of it failed.
         """
-        self._refuse_in_child()
+        self._refuse_here()
         in_main = threading.current_thread() is threading.main_thread()
         previous = (
             {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -223,9 +223,9 @@ class TaskWorker:
         """Work in a thread of its own; returns at once, see :meth:`wait_ready`. Starting twice starts once.
 
         Raises:
-            ConfigError: it has been stopped; make a new worker.
+            ConfigError: it has been stopped, or was made before a fork; make a new worker.
         """
-        self._refuse_in_child()
+        self._refuse_here()
         if self._stop.is_set():
             raise ConfigError(f"worker {self.name} has been stopped and cannot be started again; make a new TaskWorker")
         if self._thread is not None:
@@ -258,7 +258,12 @@ class TaskWorker:
 
     # -- the loop ---------------------------------------------------------------------------------------
 
-    def _refuse_in_child(self) -> None:
+    def _refuse_here(self) -> None:
+        """Raise ConfigError in a process that is not to run this worker."""
+        if os.getpid() != self._pid:
+            raise ConfigError(
+                f"worker {self.name} was made before a fork, and two processes would work under one identity: make the TaskWorker in the process that runs it"
+            )
         if yadtq_child.in_child.is_set():
             raise ConfigError(
                 "a worker was started while a child process of its pool loaded the script: put what starts it under if __name__ == '__main__'"
