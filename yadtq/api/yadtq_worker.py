@@ -13,7 +13,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from yadtq import _version
@@ -279,37 +279,49 @@ class TaskWorker:
         try:
             self._pool.start(self._guarded)
             self._pool.wait_ready(self._stop.is_set)  # not after the first beat: children may take long to load
-            if not self._connect():
+            if not self._meet_redis():
                 return
-            self._start_threads()
+            self._start_threads(self._heartbeat, self._keeper)  # before Kafka, which may be long in coming
+            if not self._meet_kafka():
+                return
+            self._start_threads(self._claimer, self._finisher, self._reporter, self._watch)
             self._poller.poll_until(self._stop.is_set)
             self._drain.run(self._grace)
         finally:
             self._shut_down()
 
-    def _connect(self) -> bool:
-        """Redis first, then Kafka, each with growing pauses; False when stopped meanwhile."""
+    def _meet_redis(self) -> bool:
+        """Say that it is there, with growing pauses until Redis hears it; False when stopped meanwhile."""
         logger.info("worker %s: queues %s, %d slots", self.name, ", ".join(self._queue_of.values()), self._pool.size)
-        pause, redis_log = 0.1, OutageLog(logger, "Redis", "the worker tries again")
+        pauses, redis_log = _growing(), OutageLog(logger, "Redis", "the worker tries again")
         while not self._stop.is_set():
             try:
-                if self._lease.era is None:
-                    sent_at = time.monotonic()
-                    self._lease.believe(self._store.beat(self._lease.inc, *self._heartbeat.message()), sent_at)
-                    redis_log.up()
+                sent_at = time.monotonic()
+                self._lease.believe(self._store.beat(self._lease.inc, *self._heartbeat.message()), sent_at)
+                redis_log.up()
+                return True
+            except ResultStoreUnavailable as error:
+                redis_log.down(str(error))
+            self._stop.wait(next(pauses))
+        return False
+
+    def _meet_kafka(self) -> bool:
+        """Become a member of the workers' group, as patiently; False when stopped meanwhile."""
+        pauses = _growing()
+        while not self._stop.is_set():
+            try:
                 self._watch.expect_topics()
                 self._poller.join()
                 return True
             except ResultStoreUnavailable as error:
-                redis_log.down(str(error))
+                logger.debug("the worker joins later: %s", error)  # the heartbeat tells of the outage
             except BrokerUnavailable as error:
                 self._broker.outage.down(str(error))
-            self._stop.wait(pause)
-            pause = min(pause * 2, 5.0)
+            self._stop.wait(next(pauses))
         return False
 
-    def _start_threads(self) -> None:
-        for part in (self._claimer, self._finisher, self._heartbeat, self._reporter, self._keeper, self._watch):
+    def _start_threads(self, *parts: Any) -> None:
+        for part in parts:
             thread = threading.Thread(
                 target=self._guarded, args=(part.loop,), name=f"yadtq-{type(part).__name__.lower()}", daemon=True
             )
@@ -369,3 +381,11 @@ class TaskWorker:
             self._poller.leave()
         except BrokerUnavailable as error:
             logger.warning("%s; others take over after the session timeout", error)
+
+
+def _growing() -> Iterator[float]:
+    """Seconds to wait between two tries."""
+    pause = 0.1
+    while True:
+        yield pause
+        pause = min(pause * 2, 5.0)
