@@ -14,11 +14,12 @@ import pytest
 
 from tests.helpers import eventually
 from tests.unit.test_processes import GRACE, WAIT, Bench, gone
+from yadtq import TaskCancelled
 from yadtq.api import yadtq_child
 from yadtq.api.yadtq_registry import build_functions
 from yadtq.config import load_settings
 from yadtq.core.yadtq_delivery import Delivery
-from yadtq.core.yadtq_processes import ProcessPool
+from yadtq.core.yadtq_processes import ProcessPool, ProcessSlot
 from yadtq.core.yadtq_task import OutcomeKind
 from yadtq.core.yadtq_task_process import Child, Launch
 
@@ -135,3 +136,25 @@ def test_a_start_that_runs_out_of_files_gives_back_those_it_got(monkeypatch: pyt
         fail_to_start(sys.executable)
         monkeypatch.undo()
     assert open_files() == before
+
+
+def test_a_child_that_its_thread_takes_away_just_then_is_no_error(pair: Bench) -> None:
+    class Fleeting(ProcessSlot[Any]):
+        """Its child is there at the first of two looks."""
+
+        def __getattribute__(self, name: str) -> Any:
+            found = super().__getattribute__(name)
+            if name == "child":
+                self.child = None
+            return found
+
+    slot = Fleeting()
+    child = pair.pool.slots[0].child
+    pair.pool.slots.append(slot)
+    slot.child = child
+    assert len(pair.pool.pids) == 3
+    slot.child = child
+    slot._raise(TaskCancelled)
+    slot.child = child
+    slot.kill(None, None)
+    pair.pool.slots.remove(slot)

@@ -95,9 +95,10 @@ class ProcessSlot(Slot[R], Generic[R]):
     def kill(self, run: R, reason: type[Exception] | None) -> None:
         """Kill the child that is at this run, unless it has ended meanwhile."""
         with self.lock:
-            if self.run is run and self.child is not None:
+            child = self.child  # its thread may take it away meanwhile
+            if self.run is run and child is not None:
                 self.killed_for = reason
-                self.child.kill()
+                child.kill()
 
     @property
     def ready(self) -> bool:
@@ -115,8 +116,9 @@ class ProcessSlot(Slot[R], Generic[R]):
         return True  # nothing is shared with the child's one task
 
     def _raise(self, error: type[Exception]) -> None:
-        if self.child is not None:
-            self.child.tell(self._number, cancelled=error is TaskCancelled)
+        child = self.child  # its thread may take it away meanwhile
+        if child is not None:
+            child.tell(self._number, cancelled=error is TaskCancelled)
 
     def _take_back(self) -> None:
         """Nothing to do: the child minds only the number of the job it is at."""
@@ -133,7 +135,8 @@ class ProcessPool(Pool[R, ProcessSlot[R]]):
 
     @property
     def pids(self) -> list[int]:
-        return [slot.child.pid for slot in list(self.slots) if slot.child is not None]
+        # Each is looked at once: its thread may take it away meanwhile.
+        return [child.pid for slot in list(self.slots) if (child := slot.child) is not None]
 
     @property
     def capacity(self) -> int:
