@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import importlib
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -19,6 +20,7 @@ import pytest
 
 from tests.helpers import House, eventually
 from yadtq import TaskCancelled, TaskStatus, TaskTimeout
+from yadtq.core import yadtq_processes
 
 POOLS = ["thread", "process"]
 
@@ -66,7 +68,20 @@ def crash(folder: str, number: int, how: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)  # as the kernel does when memory is short
 
 
-HANDLERS = {"add": add, "hold": hold, "deaf": deaf, "crash": crash}
+def end_a_fork(folder: str, by: int) -> int | None:
+    """Fork as multiprocessing does, and ask the fork to end; how it ended, None where it does not heed that."""
+    fork = multiprocessing.get_context("fork").Process(target=hold, args=(folder, 7))
+    fork.start()
+    while not count(Path(folder), "begin", 7):
+        time.sleep(0.02)
+    os.kill(fork.pid or 0, by)
+    fork.join(3)
+    code = fork.exitcode
+    fork.kill()
+    return code
+
+
+HANDLERS = {"add": add, "hold": hold, "deaf": deaf, "crash": crash, "end_a_fork": end_a_fork}
 
 
 @pytest.fixture
@@ -168,6 +183,25 @@ def test_a_task_that_kills_its_process_fails_alone(house: House, folder: Path, h
     assert all(count(folder, "begin", number) == 1 for number in range(3))
 
 
+def test_a_worker_whose_children_cannot_be_started_leaves_its_partitions_to_others_until_they_can(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(yadtq_processes, "LONGEST_PAUSE", 0.5)
+    broken = house.worker(HANDLERS, pool="process", concurrency=2)
+    pool: Any = broken._pool
+    eventually(lambda: pool.capacity == 2, 20)
+    whole, pool._launch.command[:] = list(pool._launch.command), ["/no/such/program"]
+    for child in pool.pids:
+        os.kill(child, signal.SIGKILL)
+    first = house.client.submit_many([("add", (number, 1)) for number in range(10)])
+    eventually(lambda: broken._poller.consumer is None, 20)
+    house.worker(HANDLERS)
+    assert [result.result for result in house.ended(first, 30)] == list(range(1, 11))
+    pool._launch.command[:] = whole
+    eventually(lambda: broken._poller.assigned, 30)
+    assert {result.ok for result in house.ended(house.client.submit_many([("add", (1, 2))] * 10))} == {True}
+
+
 # -- stops that cannot wait ----------------------------------------------------------------------------------------
 
 WORKER = """
@@ -241,6 +275,18 @@ def test_a_second_signal_ends_it_at_once(house: House, folder: Path, begin: Begi
     assert time.monotonic() - again_at < 4
     result = house.client.get_result(task_id)
     assert (result.status, result.lost) == (TaskStatus.QUEUED, 0)
+
+
+@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("pool", POOLS)
+def test_what_a_task_forks_ends_when_the_task_asks_it_to(
+    house: House, folder: Path, begin: Begin, pool: str, by: signal.Signals
+) -> None:
+    """It inherits what the worker, or the child, does at a signal; only these two outlive it."""
+    worker = begin(pool, 5.0)
+    task_id = house.client.submit("end_a_fork", str(folder), int(by))
+    assert house.client.wait_for_result(task_id, timeout=30).result == -by
+    assert worker.poll() is None
 
 
 def test_a_killed_worker_takes_its_children_along(house: House, folder: Path, begin: Begin) -> None:

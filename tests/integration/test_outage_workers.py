@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -255,6 +256,41 @@ def test_a_worker_that_waits_for_its_servers_stops_when_it_is_told_to(
         assert worker._thread is not None
         worker._thread.join(8)
         assert not worker._thread.is_alive()
+
+
+def test_a_worker_that_waits_for_kafka_goes_on_beating_and_keeps_house(kafkaless: House) -> None:
+    kafkaless.worker({"count": count_slowly}, ready=0)
+    eventually(kafkaless.views.workers)
+    delayed = kafkaless.client.options(delay=1).submit("count", 7)
+    kafkaless.reaches(delayed, "queued")
+    time.sleep(kafkaless.store.offline_after + 1)
+    (worker,) = kafkaless.views.workers()
+    assert worker.online
+    assert "cannot be reached" in worker.kafka_trouble
+
+
+def test_a_worker_that_waits_for_kafka_obeys_and_takes_leave(kafkaless: House) -> None:
+    before = set(threading.enumerate())
+    worker = kafkaless.worker({"count": count_slowly}, ready=0, name="early")
+    eventually(kafkaless.views.workers)
+    kafkaless.client.shut_down_worker("early")
+    assert worker._thread is not None
+    worker._thread.join(10)
+    assert not worker._thread.is_alive()
+    assert [info.stopped for info in kafkaless.views.workers()] == [True]
+    left = {thread.name for thread in set(threading.enumerate()) - before}
+    assert not [name for name in left if name.startswith("yadtq-") and name != "yadtq-exit"]
+
+
+def test_a_redis_emptied_while_a_worker_waits_for_kafka_does_no_harm(house: House, own_kafka: EmbeddedKafka) -> None:
+    own_kafka.nodes[0].kill()
+    house.worker({"count": count_slowly}, ready=0)
+    eventually(house.views.workers)
+    house.redis.flushall()
+    eventually(house.views.workers)  # it beats, and so tells the new one
+    ids = house.client.submit_many([("count", (number,)) for number in range(20)])
+    own_kafka.start()
+    assert [result.result for result in house.ended(ids, timeout=40)] == list(range(20))
 
 
 def test_waiting_for_kafka_leaves_no_threads_behind(kafkaless: House) -> None:

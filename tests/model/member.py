@@ -144,7 +144,8 @@ class Member:
         self.worker._lease.abandon = Patience(fleet.wait)  # type: ignore[assignment]
         self.worker._pool.slots += [Slot() for _ in range(SLOTS)]  # without their threads
         step_by_step(self.worker._publisher)
-        assert self.worker._connect()
+        assert self.worker._meet_redis()
+        assert self.worker._meet_kafka()
 
     @property
     def consumer(self) -> Any:

@@ -110,3 +110,15 @@ def test_a_slow_worker_claims_nothing_ahead_and_a_fast_one_some_20_ms(clock: Clo
     assert pace.ahead() == MAX_AHEAD
     clock.now += 1
     assert pace.ahead() == 0
+
+
+def test_a_run_that_was_put_back_by_its_slot_goes_back_in_time_as_well(house: House, clock: Clock) -> None:
+    house.claim("a")
+    run = house.pool.todo[0]
+    house.pool.begin(1)
+    assert house.unbegun.oldest_waits == 0
+    house.pool.put(run)  # its child was dead
+    house.unbegun.give_back_late()
+    clock.now += GIVE_BACK_AFTER + 0.1
+    house.unbegun.give_back_late()
+    assert house.released == ["a"]

@@ -112,6 +112,18 @@ def test_a_suspect_runs_though_some_run_is_always_longer_than_the_first_tries(sc
     assert scene.suspect_ran
 
 
+def test_a_worker_that_can_run_nothing_claims_no_suspect_either(scene: Scene) -> None:
+    scene.receive(20)
+    while not scene.claimer._suspects:
+        scene.pass_second()
+    scene.capacity = 0
+    scene.ends = dict.fromkeys(scene.ends, scene.clock.now)  # it is empty in time
+    for _ in range(60):
+        scene.pass_second()
+    assert not scene.lease.held
+    assert not scene.suspect_ran
+
+
 def test_rejected_records_that_cannot_be_put_aside_are_told_of_once(
     scene: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:

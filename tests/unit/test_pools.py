@@ -411,3 +411,26 @@ def test_stopping_lets_present_runs_end(make_pool: MakePool) -> None:
     assert not job.ended.is_set()
     job.gate.opened.set()
     assert job.ended.wait(WAIT)
+
+
+def test_threads_that_were_given_up_and_have_ended_are_forgotten() -> None:
+    pool: ThreadPool[Job] = ThreadPool(1, execute, give_up, grace=0.0)
+    pool.start()
+    free = threading.Event()
+
+    def hang(_slot: Slot[Job]) -> None:
+        while not free.is_set():
+            try:
+                free.wait()
+            except TaskTimeout:
+                continue
+
+    for _ in range(5):
+        free.clear()
+        hung = Job(hang, timeout=0.05)
+        pool.put(hung)
+        eventually(lambda: pool.stuck == 1)
+        free.set()
+        eventually(lambda: pool.stuck == 0)
+    pool.stop()
+    assert len(pool._threads) <= 3

@@ -415,13 +415,15 @@ SCRIPT = """
 from yadtq.api import yadtq_child
 from yadtq.api.yadtq_registry import build_functions
 from yadtq.config import load_settings
-from yadtq.core.yadtq_processes import Child
+from yadtq.core.yadtq_task_process import Child
 
 def f(): return 1
 
 {guard}
     try:
-        Child(yadtq_child.launch(build_functions([f]), load_settings({{}}))).close()
+        child = Child(yadtq_child.launch(build_functions([f]), load_settings({{}})))
+        child.load()
+        child.close()
         print("loaded")
     except Exception as error:
         print(error)

@@ -19,6 +19,7 @@ import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing import spawn
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -28,8 +29,9 @@ from yadtq.api.yadtq_registry import build_functions
 from yadtq.config import Settings, load_settings
 from yadtq.core.yadtq_execution import Executor, TaskFunction
 from yadtq.core.yadtq_pools import Slot
-from yadtq.core.yadtq_processes import STOP_SIGNAL, WISH, Job, Launch
+from yadtq.core.yadtq_processes import Job
 from yadtq.core.yadtq_report import Told, capture
+from yadtq.core.yadtq_task_process import STOP_SIGNAL, WISH, Launch
 from yadtq.errors import ConfigError, TaskCancelled, TaskTimeout
 
 MODULE = "yadtq.api.yadtq_child"
@@ -171,7 +173,7 @@ def main() -> None:
     os.set_blocking(control, False)
     signal.signal(STOP_SIGNAL, slot.on_signal)
     for number in (signal.SIGTERM, signal.SIGINT):  # whoever signals all processes means the worker: it stops us
-        signal.signal(number, _heed_not)  # no SIG_IGN, which the programs that tasks start would inherit
+        signal.signal(number, partial(_heed_not, os.getpid()))  # no SIG_IGN: programs that tasks start would inherit it
     try:
         load: Load = pickle.loads(connection.recv_bytes())  # noqa: S301 -- from our own worker
         try:
@@ -208,7 +210,15 @@ def _refusal(error: BaseException) -> str:
     return f"the task functions cannot be loaded in a child process: {type(error).__name__}: {error}{place}"
 
 
-def _heed_not(_number: int, _frame: object) -> None: ...
+def _heed_not(own: int, number: int, _frame: object) -> None:
+    if os.getpid() != own:
+        end_by(number)
+
+
+def end_by(number: int) -> None:
+    """In a process that a task has forked: it inherits the handler that calls this, and the signal is meant for itself."""
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
 
 
 def _die_with(owner: int) -> None:

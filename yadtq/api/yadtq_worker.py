@@ -8,11 +8,12 @@ thread has a child process that runs its tasks.
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from yadtq import _version
@@ -47,6 +48,7 @@ logger = logging.getLogger(__name__)
 
 KEEP_PARTITIONS = 60.0  # seconds a paused worker keeps its partitions from the others
 KEEP_ALONE = 10.0  # the same for one that is there for suspects alone
+KEEP_UNABLE = 10.0  # the same for one whose child processes have died and cannot be started
 
 
 class TaskWorker:
@@ -90,6 +92,7 @@ class TaskWorker:
         self._queue_of = {broker.topic_of(queue): queue for queue in (queues or settings.queues)}
         self._stop = threading.Event()
         self._abort = threading.Event()
+        self._pid = os.getpid()
         self._broken = ""  # why the worker cannot go on
         self._thread: threading.Thread | None = None
         self._threads: list[threading.Thread] = []
@@ -182,6 +185,8 @@ class TaskWorker:
             return "has been paused for long"
         if self._claimer.alone_for > KEEP_ALONE * scale:
             return "runs nothing beside a task with which two workers died"
+        if self._pool.unable_for > KEEP_UNABLE * scale:
+            return "has no child process that could run a task"
         return ""
 
     def _break(self, why: str) -> None:
@@ -196,10 +201,10 @@ class TaskWorker:
         """Work until :meth:`stop`, or until SIGTERM or SIGINT where this is the main thread; a second signal ends it at once.
 
         Raises:
-            ConfigError: the process pool's children cannot load the task functions.
+            ConfigError: the process pool's children cannot load the task functions, or it was made before a fork.
             WorkerFailed: it cannot go on: all its threads hang, or a part of it failed.
         """
-        self._refuse_in_child()
+        self._refuse_here()
         in_main = threading.current_thread() is threading.main_thread()
         previous = (
             {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -218,9 +223,9 @@ class TaskWorker:
         """Work in a thread of its own; returns at once, see :meth:`wait_ready`. Starting twice starts once.
 
         Raises:
-            ConfigError: it has been stopped; make a new worker.
+            ConfigError: it has been stopped, or was made before a fork; make a new worker.
         """
-        self._refuse_in_child()
+        self._refuse_here()
         if self._stop.is_set():
             raise ConfigError(f"worker {self.name} has been stopped and cannot be started again; make a new TaskWorker")
         if self._thread is not None:
@@ -240,6 +245,9 @@ class TaskWorker:
             self._thread.join()
 
     def _on_signal(self, number: int, _frame: object) -> None:
+        if os.getpid() != self._pid:
+            yadtq_child.end_by(number)
+            return
         if self._stop.is_set():
             self._abort.set()
             return
@@ -250,7 +258,12 @@ class TaskWorker:
 
     # -- the loop ---------------------------------------------------------------------------------------
 
-    def _refuse_in_child(self) -> None:
+    def _refuse_here(self) -> None:
+        """Raise ConfigError in a process that is not to run this worker."""
+        if os.getpid() != self._pid:
+            raise ConfigError(
+                f"worker {self.name} was made before a fork, and two processes would work under one identity: make the TaskWorker in the process that runs it"
+            )
         if yadtq_child.in_child.is_set():
             raise ConfigError(
                 "a worker was started while a child process of its pool loaded the script: put what starts it under if __name__ == '__main__'"
@@ -266,37 +279,49 @@ class TaskWorker:
         try:
             self._pool.start(self._guarded)
             self._pool.wait_ready(self._stop.is_set)  # not after the first beat: children may take long to load
-            if not self._connect():
+            if not self._meet_redis():
                 return
-            self._start_threads()
+            self._start_threads(self._heartbeat, self._keeper)  # before Kafka, which may be long in coming
+            if not self._meet_kafka():
+                return
+            self._start_threads(self._claimer, self._finisher, self._reporter, self._watch)
             self._poller.poll_until(self._stop.is_set)
             self._drain.run(self._grace)
         finally:
             self._shut_down()
 
-    def _connect(self) -> bool:
-        """Redis first, then Kafka, each with growing pauses; False when stopped meanwhile."""
+    def _meet_redis(self) -> bool:
+        """Say that it is there, with growing pauses until Redis hears it; False when stopped meanwhile."""
         logger.info("worker %s: queues %s, %d slots", self.name, ", ".join(self._queue_of.values()), self._pool.size)
-        pause, redis_log = 0.1, OutageLog(logger, "Redis", "the worker tries again")
+        pauses, redis_log = _growing(), OutageLog(logger, "Redis", "the worker tries again")
         while not self._stop.is_set():
             try:
-                if self._lease.era is None:
-                    sent_at = time.monotonic()
-                    self._lease.believe(self._store.beat(self._lease.inc, *self._heartbeat.message()), sent_at)
-                    redis_log.up()
+                sent_at = time.monotonic()
+                self._lease.believe(self._store.beat(self._lease.inc, *self._heartbeat.message()), sent_at)
+                redis_log.up()
+                return True
+            except ResultStoreUnavailable as error:
+                redis_log.down(str(error))
+            self._stop.wait(next(pauses))
+        return False
+
+    def _meet_kafka(self) -> bool:
+        """Become a member of the workers' group, as patiently; False when stopped meanwhile."""
+        pauses = _growing()
+        while not self._stop.is_set():
+            try:
                 self._watch.expect_topics()
                 self._poller.join()
                 return True
             except ResultStoreUnavailable as error:
-                redis_log.down(str(error))
+                logger.debug("the worker joins later: %s", error)  # the heartbeat tells of the outage
             except BrokerUnavailable as error:
                 self._broker.outage.down(str(error))
-            self._stop.wait(pause)
-            pause = min(pause * 2, 5.0)
+            self._stop.wait(next(pauses))
         return False
 
-    def _start_threads(self) -> None:
-        for part in (self._claimer, self._finisher, self._heartbeat, self._reporter, self._keeper, self._watch):
+    def _start_threads(self, *parts: Any) -> None:
+        for part in parts:
             thread = threading.Thread(
                 target=self._guarded, args=(part.loop,), name=f"yadtq-{type(part).__name__.lower()}", daemon=True
             )
@@ -356,3 +381,11 @@ class TaskWorker:
             self._poller.leave()
         except BrokerUnavailable as error:
             logger.warning("%s; others take over after the session timeout", error)
+
+
+def _growing() -> Iterator[float]:
+    """Seconds to wait between two tries."""
+    pause = 0.1
+    while True:
+        yield pause
+        pause = min(pause * 2, 5.0)

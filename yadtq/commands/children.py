@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from yadtq.core.yadtq_processes import ending
+from yadtq.core.yadtq_task_process import ending
 from yadtq.embedded.process import SHIM, WAY_TO_DIE
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0

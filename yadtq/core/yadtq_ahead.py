@@ -61,9 +61,11 @@ class Unbegun:
     @property
     def oldest_waits(self) -> float:
         """Seconds for which the first of them has waited; the pool takes them in the order in which they were put."""
-        begun = self._put - self._pool.backlog
-        while self._marks and self._marks[0][0] <= begun:
+        backlog = self._pool.backlog
+        while self._marks and self._marks[0][0] <= self._put - backlog:
             self._marks.popleft()
+        if backlog and not self._marks:  # a slot has put back what it could not run
+            self._marks.append((self._put, time.monotonic()))
         return time.monotonic() - self._marks[0][1] if self._marks else 0.0
 
     def give_back_late(self) -> None:

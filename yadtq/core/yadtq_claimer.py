@@ -118,7 +118,8 @@ class Claimer:
 
     def _next_batch(self) -> list[Delivery]:
         self._wake.clear()
-        if self._paused_at is not None or self._runs_alone():
+        slots = self._pool.capacity
+        if not slots or self._paused_at is not None or self._runs_alone():
             return []
         while self._suspects and self._suspects[0].state.dropped:  # others have its partition
             self._suspects.popleft()
@@ -129,9 +130,6 @@ class Claimer:
             self._shut_at = None
             return []
         ahead = self.pace.ahead()
-        slots = self._pool.capacity
-        if not slots:
-            return []
         free = slots + ahead - len(self._lease.held)
         # Small claims cost as much as large ones, so some room is awaited; with few slots and slow tasks none is.
         if free < 1 or (free < ahead // 2 and len(self._lease.held) > slots):

@@ -15,10 +15,11 @@ from yadtq.config import Settings
 from yadtq.core.yadtq_codec import MAX_RESULT, dumps
 from yadtq.core.yadtq_delivery import Delivery
 from yadtq.core.yadtq_pools import Slot
-from yadtq.core.yadtq_processes import ChildDied, ProcessSlot
+from yadtq.core.yadtq_processes import ProcessSlot
 from yadtq.core.yadtq_report import MOST_NOTE, clean
 from yadtq.core.yadtq_retry import RetryPolicy
 from yadtq.core.yadtq_task import Outcome, OutcomeKind, Reason, Task
+from yadtq.core.yadtq_task_process import ChildDied
 from yadtq.errors import DoNotRetry, TaskCancelled, TaskNotSerializable, TaskTimeout
 
 logger = logging.getLogger(__name__)

@@ -9,6 +9,7 @@ has not ended some time after its limit is given up: its thread is left alone, a
 from __future__ import annotations
 
 import ctypes
+import itertools
 import logging
 import queue
 import sys
@@ -157,7 +158,9 @@ class Pool(ABC, Generic[R, S]):
         self._todo: queue.SimpleQueue[R | None] = queue.SimpleQueue()
         self.slots: list[S] = []
         self._threads: list[threading.Thread] = []
+        self._numbers = itertools.count()  # of the threads
         self._stopped = threading.Event()
+        self._able_at = time.monotonic()  # when it could last run something
         self._lock = threading.Lock()  # for the list of slots
         self._guarded: Guard = lambda loop: loop()
 
@@ -180,6 +183,11 @@ class Pool(ABC, Generic[R, S]):
     def capacity(self) -> int:
         """How many runs it can work at now."""
         return len(self.slots)
+
+    @property
+    def unable_for(self) -> float:
+        """Seconds since it could last run anything; 0 where it can."""
+        return 0.0 if self.capacity else time.monotonic() - self._able_at
 
     @property
     def stuck(self) -> int:
@@ -246,15 +254,17 @@ class Pool(ABC, Generic[R, S]):
 
     def _start_slot(self) -> S:
         slot = self._new_slot()
-        name = f"yadtq-task-{len(self._threads)}"
+        name = f"yadtq-task-{next(self._numbers)}"
         thread = threading.Thread(target=self._guarded, args=(lambda: self._work(slot),), name=name, daemon=True)
         thread.start()
-        self._threads.append(thread)
+        self._threads = [*(one for one in self._threads if one.is_alive()), thread]  # not those that were given up
         return slot
 
     def _watch(self) -> None:
         while not self._stopped.wait(WATCH_EVERY):
             now = time.monotonic()
+            if self.capacity:
+                self._able_at = now
             for slot in list(self.slots):
                 run, deadline = slot.run, slot.deadline
                 if run is not None and deadline is not None and deadline <= now:

@@ -1,43 +1,32 @@
 """Where tasks run: child processes, one task at a time in each, so that a crash costs the task that caused it alone.
 
 Each slot is a thread with a child of its own. The thread hands a task over, waits for the outcome, and knows
-whose death it sees. Children are fresh interpreters: they share no connection and no lock with the worker. The
-child's side of the talk is yadtq_child.py.
+whose death it sees. Children are fresh interpreters: they share no connection and no lock with the worker. One child
+is yadtq_task_process.py; its own side of the talk is yadtq_child.py.
 """
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
 import logging
-import os
 import pickle
-import select
-import signal
-import socket
-import struct
-import subprocess
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from yadtq.core.yadtq_pools import Pool, Slot
 from yadtq.core.yadtq_task import Outcome, Task
+from yadtq.core.yadtq_task_process import CLOSE_WITHIN, Child, ChildDied, Launch
 from yadtq.errors import ConfigError, TaskCancelled, TaskTimeout
 
 logger = logging.getLogger(__name__)
 
 R = TypeVar("R")
 
-STOP_SIGNAL = signal.SIGUSR1  # tells a child to read its control pipe
-WISH = struct.Struct(
-    "=Q?"
-)  # what the control pipe carries: a job's number, and whether it is cancelled (else: too long)
 LONGEST_PAUSE = 30.0  # seconds between two starts of a child that does not come up
-CLOSE_WITHIN = 2.0  # seconds a child may take to end by itself
 
 
 @dataclass(frozen=True)
@@ -50,139 +39,13 @@ class Job:
     fence: int
 
 
-@dataclass(frozen=True)
-class Launch:
-    """How a child is started, and the first thing it is sent."""
-
-    command: Sequence[str]  # three file descriptors are appended: the talk, the control pipe and the report pipe
-    load: bytes
-
-
-class ChildDied(Exception):
-    """The child ended before it answered, or was killed for what it answered; the text says how."""
-
-
-class Child:
-    """One child process and the ways to it.
-
-    Raises:
-        ConfigError: it cannot load the task functions.
-        ChildDied: it ended before it was ready.
-    """
-
-    def __init__(self, launch: Launch) -> None:
-        self._socket, theirs = socket.socketpair()
-        control, self._control = os.pipe()
-        self._reports, report = os.pipe()
-        os.set_blocking(self._control, False)
-        os.set_blocking(self._reports, False)
-        self._talk: Connection[Any, Any] = Connection(os.dup(self._socket.fileno()))
-        try:
-            self._process = subprocess.Popen(
-                [*launch.command, str(theirs.fileno()), str(control), str(report)],
-                pass_fds=(theirs.fileno(), control, report),
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,  # what a task starts goes with it; the terminal's Ctrl-C is for the worker
-            )
-        finally:
-            theirs.close()
-            os.close(control)
-            os.close(report)
-        self._news = select.poll()
-        self._news.register(self._talk.fileno(), select.POLLIN)
-        self._news.register(self._reports, select.POLLIN)
-        self._rest = b""  # the beginning of a word whose end has not come yet
-        try:
-            refusal = self.ask(launch.load)
-        except ChildDied:
-            self.close()
-            raise
-        if refusal:
-            self.close()
-            raise ConfigError(refusal.decode())
-
-    @property
-    def alive(self) -> bool:
-        return self._process.poll() is None
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    def ask(self, data: bytes, hear: Callable[[bytes], None] = lambda _word: None) -> bytes:
-        """Send, and wait for the answer; meanwhile ``hear`` is given each word of the report pipe. Raises ChildDied."""
-        try:
-            self._talk.send_bytes(data)
-            while self._talk.fileno() not in (ready := {fd for fd, _ in self._news.poll()}):
-                if self._reports in ready:
-                    self._hear(hear)
-            return self._talk.recv_bytes()
-        except (EOFError, OSError) as error:
-            raise ChildDied(self._how_it_ended()) from error
-        finally:
-            self._hear(hear)  # what was told before the end comes before the answer, also before a death
-
-    def _hear(self, hear: Callable[[bytes], None]) -> None:
-        try:
-            while data := os.read(self._reports, 65_536):
-                *words, self._rest = (self._rest + data).split(b"\n")
-                for word in words:
-                    hear(word)
-            with contextlib.suppress(KeyError):  # its other end is closed: nothing comes any more
-                self._news.unregister(self._reports)
-        except BlockingIOError:
-            return
-
-    def tell(self, number: int, *, cancelled: bool) -> None:
-        """Have an error raised in this job, if the child is at it."""
-        with contextlib.suppress(OSError):  # it has just died: its slot will see
-            os.write(self._control, WISH.pack(number, cancelled))
-            self._process.send_signal(STOP_SIGNAL)
-
-    def hang_up(self) -> None:
-        """End the talk: who waits for an answer is told, although a process the child left behind still holds the line."""
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
-
-    def kill(self) -> None:
-        """End it, and what its task has started, at once."""
-        if self.alive:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-
-    def end(self) -> None:
-        """Kill it; returns when it is gone."""
-        self.kill()
-        self._process.wait()
-
-    def close(self) -> None:
-        """Let it end by itself, then kill it; closing twice is fine."""
-        self.hang_up()
-        self._wait(CLOSE_WITHIN)
-        self._talk.close()
-        self._socket.close()
-        if self._control >= 0:
-            os.close(self._control)
-            os.close(self._reports)
-            self._control = -1
-
-    def _how_it_ended(self) -> str:
-        return ending(self._wait(CLOSE_WITHIN))
-
-    def _wait(self, seconds: float) -> int:
-        try:
-            return self._process.wait(seconds)
-        except subprocess.TimeoutExpired:  # it has closed the line and goes on
-            self.kill()
-            return self._process.wait()
-
-
 class ProcessSlot(Slot[R], Generic[R]):
     """A thread's present run, which happens in the child."""
 
     def __init__(self) -> None:
         super().__init__()
         self.child: Child | None = None
+        self.coming: Child | None = None  # it loads the task functions, and is here for other threads to end
         self.killed_for: type[Exception] | None = None
         self._numbers = itertools.count(1)
         self._number = 0
@@ -232,16 +95,30 @@ class ProcessSlot(Slot[R], Generic[R]):
     def kill(self, run: R, reason: type[Exception] | None) -> None:
         """Kill the child that is at this run, unless it has ended meanwhile."""
         with self.lock:
-            if self.run is run and self.child is not None:
+            child = self.child  # its thread may take it away meanwhile
+            if self.run is run and child is not None:
                 self.killed_for = reason
-                self.child.kill()
+                child.kill()
+
+    @property
+    def ready(self) -> bool:
+        """Whether its child can take a run."""
+        return self.child is not None and self.child.alive
+
+    def kill_coming(self) -> None:
+        """Wait no longer for a child that is not ready yet."""
+        coming = self.coming
+        if coming is not None:
+            coming.kill()
+            coming.hang_up()  # also where something that it has started elsewhere still holds the line
 
     def _may_be_told(self) -> bool:
         return True  # nothing is shared with the child's one task
 
     def _raise(self, error: type[Exception]) -> None:
-        if self.child is not None:
-            self.child.tell(self._number, cancelled=error is TaskCancelled)
+        child = self.child  # its thread may take it away meanwhile
+        if child is not None:
+            child.tell(self._number, cancelled=error is TaskCancelled)
 
     def _take_back(self) -> None:
         """Nothing to do: the child minds only the number of the job it is at."""
@@ -258,7 +135,8 @@ class ProcessPool(Pool[R, ProcessSlot[R]]):
 
     @property
     def pids(self) -> list[int]:
-        return [slot.child.pid for slot in list(self.slots) if slot.child is not None]
+        # Each is looked at once: its thread may take it away meanwhile.
+        return [child.pid for slot in list(self.slots) if (child := slot.child) is not None]
 
     @property
     def capacity(self) -> int:
@@ -278,29 +156,33 @@ class ProcessPool(Pool[R, ProcessSlot[R]]):
             run = slot.run
             if run is not None:
                 slot.kill(run, None)
+            slot.kill_coming()
 
     def stop(self) -> None:
-        """End all children, those at work as well; returns when they are gone."""
+        """End all children, those at work or still loading as well; returns when they are gone."""
         self.abandon()
         super().stop()
+        deadline = time.monotonic() + CLOSE_WITHIN + 1.0  # one for all: they end side by side
         for thread in self._threads:
-            thread.join(CLOSE_WITHIN + 1.0)
+            thread.join(max(0.0, deadline - time.monotonic()))
 
     def _new_slot(self) -> ProcessSlot[R]:
         return ProcessSlot()
 
     def _work(self, slot: ProcessSlot[R]) -> None:
         try:
-            # A new child is awaited before a run is taken, and looked at once more where one was long waited for.
-            while self._revive(slot) and (run := self._todo.get()) is not None and self._revive(slot):
-                self._execute(run, slot)
+            while self._revive(slot) and (run := self._todo.get()) is not None:
+                if slot.ready:
+                    self._execute(run, slot)
+                else:  # it died while no run came: until there is another, other slots and other workers can have this one
+                    self._todo.put(run)
         finally:
             if slot.child is not None:
                 slot.child.close()
 
     def _revive(self, slot: ProcessSlot[R]) -> bool:
         """Give the slot a living child; False when the pool stops first, or no child can ever be had."""
-        if slot.child is not None and slot.child.alive:
+        if slot.ready:
             return True
         if slot.child is not None:
             slot.child.close()
@@ -308,7 +190,7 @@ class ProcessPool(Pool[R, ProcessSlot[R]]):
         pause = 0.5
         while not self._stopped.is_set():
             try:
-                slot.child = Child(self._launch)
+                slot.child = self._start_child(slot)
                 self._settled.set()
                 return True
             except ConfigError as error:
@@ -318,21 +200,25 @@ class ProcessPool(Pool[R, ProcessSlot[R]]):
                     return False
                 logger.error("%s; tried again in %g s", error, pause)
             except (ChildDied, OSError) as error:
-                logger.error("a task process could not be started: it %s; tried again in %g s", error, pause)
+                if not self._stopped.is_set():  # else it was ended by us
+                    logger.error("a task process could not be started: it %s; tried again in %g s", error, pause)
             self._stopped.wait(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
         return False
 
+    def _start_child(self, slot: ProcessSlot[R]) -> Child:
+        slot.coming = child = Child(self._launch)
+        try:
+            if self._stopped.is_set():  # it came after `abandon` had looked for it
+                child.kill()
+            child.load()
+            return child
+        finally:
+            slot.coming = None
+
     def _look_after(self, slot: ProcessSlot[R], run: R | None, now: float) -> None:
-        child = slot.child  # its thread may take it away meanwhile
-        if child is not None and run is not None and not child.alive:
+        child = slot.coming if run is None else slot.child  # its thread may take it away meanwhile
+        if child is not None and not child.alive:
             child.hang_up()
         if run is not None and slot.told_at is not None and slot.told_at + self._grace <= now:
             slot.kill(run, TaskCancelled if slot.cancelled else TaskTimeout)
-
-
-def ending(code: int) -> str:
-    """How a process ended, by its exit code."""
-    if code == -signal.SIGKILL:
-        return "was killed by SIGKILL (out of memory?)"
-    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
