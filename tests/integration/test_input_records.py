@@ -14,8 +14,8 @@ import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition, codec
 
 from tests.helpers import House, eventually, new_settings
-from yadtq.core.yadtq_codec import HEADER, Codec, Stamp
 from yadtq.core import yadtq_claimer
+from yadtq.core.yadtq_codec import HEADER, Codec, Stamp
 from yadtq.embedded import EmbeddedKafka, EmbeddedRedis
 
 KEYS = ("k2:a-secret-of-the-present-day", "k1:a-secret-of-yesterday")
