@@ -18,7 +18,7 @@ from yadtq.errors import BrokerUnavailable
 AT_ONCE = 1  # records of a partition that one poll gives
 
 Offsets = Mapping[Position, int]
-Commit = tuple[Offsets, Callable[[Offsets], None]]
+Commit = tuple[int, Offsets, Callable[[Offsets], None]]  # in which generation it was sent, what, and who is told
 
 
 class Entry(NamedTuple):
@@ -160,6 +160,7 @@ class Consumer:
         self.lost: set[Position] = set()  # it will hear of it at its next poll
         self.gained: set[Position] = set()
         self._under_way: deque[Commit] = deque()
+        self._generation = 0  # a commit that was sent in an earlier one is refused
 
     # -- what the group does to it ---------------------------------------------------------------------------
 
@@ -168,6 +169,7 @@ class Consumer:
         if position not in self.positions or position in self.lost:
             return
         if not told:
+            self._generation += 1
             self.lost.add(position)
             return
         offsets = self.handler.partitions_revoked({position})
@@ -217,7 +219,7 @@ class Consumer:
         self.paused -= set(partitions)
 
     def commit(self, offsets: Offsets, confirmed: Callable[[Offsets], None]) -> None:
-        mine = (offsets, confirmed)
+        mine = (self._generation, offsets, confirmed)
         self._under_way.append(mine)
         if self.log.commits_wait:
             self.log.waiting.append(lambda: self._arrive(mine))
@@ -227,14 +229,17 @@ class Consumer:
     def _arrive(self, last: Commit) -> None:
         """One connection carries them all: what was sent before arrives before."""
         while any(sent is last for sent in self._under_way):
-            offsets, confirmed = self._under_way.popleft()
-            if self.log.commit(self, offsets):
+            generation, offsets, confirmed = self._under_way.popleft()
+            if generation == self._generation and self.log.commit(self, offsets):
                 confirmed(offsets)
 
     def rebalance_is_stuck(self) -> bool:
         return False
 
     def rewind(self) -> None:
+        """The question of what is committed comes behind all commits on the same connection."""
+        if self._under_way:
+            self._arrive(self._under_way[-1])
         for position in self.positions:
             self.positions[position] = self.log.start_of(position)
 
