@@ -35,6 +35,7 @@ class Outcomes:
         self._accepted: dict[str, Outcome] = {}
         self._forgotten: set[str] = set()  # tasks of whose outcome Redis knows nothing any more
         self._unclaimed: set[str] = set()  # of these, those of which it does not know either that the run began
+        self._moved: set[str] = set()  # of the unclaimed ones, those that another worker has claimed since
         self._too_old: set[str] = set()  # of these, those that their workers had ceased to remember
         self._by_hand: set[str] = set()  # a person has retried them
 
@@ -45,6 +46,7 @@ class Outcomes:
                 continue
             self._forgotten.add(task_id)
             self._unclaimed.discard(task_id)
+            self._moved.discard(task_id)
             if row.get("token", "") != outcome.token:
                 self._unclaimed.add(task_id)
 
@@ -53,6 +55,11 @@ class Outcomes:
         since = time.monotonic() - REMEMBER
         self._too_old |= {task_id for task_id, outcome in self._accepted.items() if outcome.at < since}
         self.redis_went_back({})
+
+    def was_claimed(self, task_id: str, inc: str) -> None:
+        """A run of the task was granted to this incarnation."""
+        if task_id in self._unclaimed and inc != self._accepted[task_id].inc:
+            self._moved.add(task_id)
 
     def rows_time_is_over(self, task_id: str) -> None:
         """What comes next of it is a new beginning, unless it was Redis that lost the row."""
@@ -64,7 +71,7 @@ class Outcomes:
         self._remembered(task_id)
 
     def _remembered(self, task_id: str) -> None:
-        for some in (self._forgotten, self._unclaimed, self._too_old):
+        for some in (self._forgotten, self._unclaimed, self._moved, self._too_old):
             some.discard(task_id)
 
     def check(self, rows: Rows, dead: Collection[str], retried: Collection[str]) -> None:
@@ -84,17 +91,17 @@ class Outcomes:
             if found.gen < first.gen:
                 return  # an earlier end, which a person's retry had overtaken
             retried = first.status == "failed" and task_id in self._by_hand
-            assert retried or self._is_allowed(task_id, first, found, dead), (
+            assert retried or self._is_allowed(task_id, first, dead), (
                 f"{task_id} has two accepted outcomes: {first} and {found}"
             )
         self._accepted[task_id] = found
         self._remembered(task_id)
 
-    def _is_allowed(self, task_id: str, first: Outcome, second: Outcome, dead: Collection[str]) -> bool:
+    def _is_allowed(self, task_id: str, first: Outcome, dead: Collection[str]) -> bool:
         """What docs/guarantees.md does not promise, where Redis has forgotten the first."""
         if task_id not in self._forgotten:
             return False
         its_worker_died = first.inc not in self._living() or first.inc in dead
         # So it had moved: Kafka puts a task's records into one partition, by their key.
-        another_has_its_partition = task_id in self._unclaimed and second.inc != first.inc
-        return its_worker_died or another_has_its_partition or task_id in self._too_old
+        # Who claimed it there may have died of it or given it back, to the first worker too.
+        return its_worker_died or task_id in self._moved or task_id in self._too_old

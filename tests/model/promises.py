@@ -56,6 +56,7 @@ class Promises:
             if self._fence_of.get(item.token) == fence:
                 continue  # the answer to a repeated question
             self._fence_of[item.token] = fence
+            self._outcomes.was_claimed(item.id, item.token.rpartition(":")[0])
             assert self.clock_went_back or fence > self._fences.get(item.id, 0), f"the fence of {item.id} did not rise"
             self._fences[item.id] = fence
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
@@ -20,6 +21,7 @@ from yadtq.errors import InvalidName
 
 logger = logging.getLogger(__name__)
 
+ASK_FOR = 5.0  # seconds after which a question that fails is not asked again
 MAX_TOPIC = 249  # characters, Kafka's bound
 
 T = TypeVar("T")
@@ -65,16 +67,20 @@ class Topics(Connection):
         return {one["name"]: one.get("topic_id") for one in there}
 
     def _ask(self, call: Callable[[KafkaAdminClient], T]) -> T:
+        """Again where it fails at once: one of several brokers may have gone, and a new client be sent to it by the others."""
+        give_up_at, tries = time.monotonic() + ASK_FOR, 1 + len(self.settings.kafka_servers)
         with self._asker_lock:
-            if self._asker is not None:
+            while True:
+                if self._asker is None:
+                    self._asker = self._guard(self._admin)
                 try:
                     return call(self._asker)
                 except (KafkaError, OSError) as error:
-                    # One of several brokers may have gone: a new connection finds another.
-                    logger.debug("asking Kafka anew: %s", error)
                     self._drop_asker()
-            self._asker = asker = self._guard(self._admin)
-            return self._guard(lambda: call(asker))
+                    tries -= 1
+                    if not tries or time.monotonic() > give_up_at:
+                        raise self.unavailable(error) from error
+                    logger.debug("asking Kafka anew: %s", error)
 
     def _drop_asker(self) -> None:
         asker, self._asker = self._asker, None

@@ -117,23 +117,24 @@ local function fold(minute, into, seconds)
 end
 
 -- What is counted goes into the open minute. With the next one it is folded into its quarter of an hour, its hour and the
--- sums since the start, and begins to age; so a batch pays for one level only. A minute that was opened by a clock since set
--- back is closed too: it is folded now, and begins anew when it comes.
+-- sums since the start, and begins to age; so a batch pays for one level only. A clock set back by up to an hour goes on
+-- with the minute that is open; set back by more, it closes that one. A minute that comes again begins anew: it was folded.
 local function flush_rates()
   if not (next(tallies) or next(waited) or next(ran)) then return end
   local start, open = math.floor(NOW / 60000) * 60, tonumber(redis.call('GET', P .. 'open_minute') or 0)
-  if start > open or open > start + 120 then
+  if start > open or open > start + 3600 then
     if open > 0 then
       local minute = redis.call('HGETALL', P .. 'minute:' .. int(open))
       fold(minute, P .. 'quarter:' .. int(open - open % 900), 90000) -- 25 hours
       fold(minute, P .. 'hour:' .. int(open - open % 3600), 691200) -- 8 days
       fold(minute, P .. 'ever')
-      redis.call('EXPIRE', P .. 'minute:' .. int(open), open > start and 0 or 90000)
+      redis.call('EXPIRE', P .. 'minute:' .. int(open), 90000)
     end
     open = start
     redis.call('SET', P .. 'open_minute', int(open))
+    redis.call('DEL', P .. 'minute:' .. int(open))
   end
-  local name = 'minute:' .. int(open) -- a clock set back by little opens no minute again
+  local name = 'minute:' .. int(open)
   flush_counts(name, tallies)
   flush_buckets(P .. name, 'w', waited)
   flush_buckets(P .. name, 'r', ran)
