@@ -19,7 +19,7 @@ from yadtq.core.yadtq_result_db import NewTask, NotOnDisk, ResultStore, Unanswer
 from yadtq.core.yadtq_task import Task, TaskOptions, TaskResult, check_name
 from yadtq.errors import ConfigError, ResultStoreUnavailable, ResultTimeout, SubmitUncertain
 
-Call = tuple[str, Sequence[Any], dict[str, Any]]  # name, args, kwargs
+Submit = tuple[str, Sequence[Any], dict[str, Any]]  # name, args, kwargs
 
 TEN_YEARS = 10 * 366 * 86_400  # seconds, and more than anybody means
 LOOK_AGAIN = 1.0  # seconds; a lost notification delays a waiting client no longer
@@ -128,7 +128,7 @@ class TaskClient(TaskSteering, FleetSteering):
 
     # -- inside ------------------------------------------------------------------------------------
 
-    def _accept(self, calls: Iterable[Call], options: TaskOptions) -> list[str]:
+    def _accept(self, calls: Iterable[Submit], options: TaskOptions) -> list[str]:
         """In portions, all or nothing of each; the ids in order."""
         topic = self._broker.topic_of(options.queue)
         prepared = (self._prepare(topic, *call, options) for call in calls)
@@ -248,7 +248,7 @@ def _is_unicode(text: str) -> bool:
     return text.encode(errors="replace").decode() == text
 
 
-def _unpack(entry: Sequence[Any]) -> Call:
+def _unpack(entry: Sequence[Any]) -> Submit:
     if isinstance(entry, (tuple, list)) and 2 <= len(entry) <= 3 and isinstance(entry[1], (tuple, list)):
         kwargs = entry[2] if len(entry) == 3 else {}
         if isinstance(kwargs, dict):
