@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from yadtq.core.yadtq_broker import Broker
-from yadtq.core.yadtq_codec import parse
 from yadtq.core.yadtq_result_db import ResultStore
-from yadtq.core.yadtq_task import CANCELLABLE, RETRYABLE, TaskOptions, TaskStatus
+from yadtq.core.yadtq_task import CANCELLABLE, RETRYABLE, Task, TaskOptions, TaskStatus
 from yadtq.core.yadtq_views import TaskDetail, Views
 from yadtq.errors import IllegalMove, ResultStoreUnavailable, TaskNotFound, YadtqError
 
@@ -75,7 +74,7 @@ class TaskSteering:
         asked_at = self._store.patiently(self._store.time_ms)
         answer = self._store.patiently(lambda: self._store.retry(task_id, asked_at, by=by))
         if answer[0] == "NOENVELOPE":
-            envelope = self._read_back(task_id, answer[1], answer[3], answer[4])
+            _, envelope = self._read_back(task_id, answer[1], answer[3], answer[4])
             answer = self._store.patiently(lambda: self._store.retry(task_id, asked_at, envelope, by))
         found = _known(task_id, answer[0])
         if found is not TaskStatus.QUEUED and found not in RETRYABLE:  # one of these: it has run and ended again
@@ -187,18 +186,18 @@ class TaskSteering:
             return Call(detail.args, detail.kwargs or {}, detail.options)
         old = detail.result
         place = ("" if old.partition is None else str(old.partition), "" if old.offset is None else str(old.offset))
-        task = parse(self._read_back(old.id, old.queue, *place).partition(b"\n")[2])
+        task, _ = self._read_back(old.id, old.queue, *place)
         given = {"retries": task.retries, "timeout": task.timeout}
         return Call(list(task.args), task.kwargs, {name: value for name, value in given.items() if value is not None})
 
-    def _read_back(self, task_id: str, queue: str, partition: str, offset: str) -> bytes:
-        """The sealed envelope of a task that only Kafka still holds."""
+    def _read_back(self, task_id: str, queue: str, partition: str, offset: str) -> tuple[Task, bytes]:
+        """A task that only Kafka still holds, and its sealed envelope."""
         topic = self._broker.topic_of(queue)
         received = self._broker.read_back(topic, int(partition), int(offset)) if offset else None
         if received is not None:
             _, task = self._broker.codec.read(topic, received.header, received.body)
             if task.id == task_id:  # else the topic was made anew meanwhile, or Kafka had lost its end
-                return self._broker.codec.seal(topic, received.body)
+                return task, self._broker.codec.seal(topic, received.body)
         raise TaskNotFound(f"the arguments of task {task_id} are gone from Redis and Kafka; submit it again")
 
     def _accept(self, calls: Sequence[tuple[str, Sequence[Any], dict[str, Any]]], options: TaskOptions) -> list[str]:
