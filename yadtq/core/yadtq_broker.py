@@ -13,12 +13,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from kafka import KafkaConsumer, KafkaProducer
-from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import KafkaError, RetriableError
 
 from yadtq.config import Settings
 from yadtq.core.yadtq_codec import HEADER, Codec
-from yadtq.core.yadtq_consumer import RebalanceHandler, Received, TaskConsumer, read_at
+from yadtq.core.yadtq_consumer import RebalanceHandler, Received, TaskConsumer, TruthfulAssignor, read_at
 from yadtq.core.yadtq_outage import OutageLog
 from yadtq.core.yadtq_survey import KafkaSurvey, Rejected, describe, positions, read_newest, survey
 from yadtq.core.yadtq_topics import Topics
@@ -172,11 +171,12 @@ class Broker(Topics):
         """A member of the workers' group; raises BrokerUnavailable."""
         self.ensure_topics(topics)
         self._probe()
+        assignor = TruthfulAssignor()
         consumer = self._guard(
             lambda: KafkaConsumer(
                 **self._connection(),
                 group_id=self.settings.group_id,
-                partition_assignment_strategy=[CooperativeStickyAssignor],
+                partition_assignment_strategy=[assignor],
                 session_timeout_ms=10_000,
                 heartbeat_interval_ms=3000,
                 max_poll_interval_ms=REBALANCE_MS,
@@ -191,6 +191,7 @@ class Broker(Topics):
                 metrics_enabled=False,
             )
         )
+        assignor.owned = consumer.assignment
         return TaskConsumer(consumer, topics, handler, self._guard)
 
     def read_back(self, topic: str, partition: int, offset: int) -> Received | None:

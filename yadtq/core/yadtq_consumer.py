@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 from kafka import AsyncConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata, TopicPartition
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import CommitFailedError, KafkaError, RebalanceInProgressError
 
 from yadtq.core.yadtq_codec import HEADER
@@ -86,6 +87,23 @@ class _Listener(AsyncConsumerRebalanceListener):  # type: ignore[misc]
 
 def _commit_form(offsets: Mapping[tuple[str, int], int]) -> dict[TopicPartition, OffsetAndMetadata]:
     return {TopicPartition(*tp): OffsetAndMetadata(offset, "", -1) for tp, offset in offsets.items()}
+
+
+class TruthfulAssignor(CooperativeStickyAssignor):  # type: ignore[misc]
+    """KIP-429's cooperative sticky assignment, where a member that joins claims the partitions that it has.
+
+    kafka-python's own claims what it was assigned last, also after it has lost that together with its membership.
+    What a claim names is given to nobody else before the claimant gives it up. This one has nothing to give up, and
+    nobody would read those partitions before the group's next rebalance.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.owned: Callable[[], Set[TopicPartition]] = frozenset
+
+    def metadata(self, topics: Any) -> Any:
+        self.member_assignment = list(self.owned())
+        return super().metadata(topics)
 
 
 class TaskConsumer:
