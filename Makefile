@@ -14,7 +14,7 @@ DEV_STAMP := $(VENV)/.dev-$(PLACE)
 SOAK_STAMP := $(VENV)/.soak-$(PLACE)
 SEEDS ?= 3
 # Tests that may run two at a time, each process with servers of its own; the others have the machine alone.
-BESIDE := tests/unit tests/model tests/integration tests/acceptance tests/browser/test_accessible.py
+BESIDE := tests/unit tests/model tests/integration tests/acceptance
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 # A .venv whose Python is gone (upgraded or removed) is made anew as well.
@@ -35,7 +35,7 @@ ifdef ARGS
 	@$(BIN)/python -m pytest $(ARGS)
 else
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(BESIDE)
-	@$(BIN)/python -m pytest tests/faults tests/browser --ignore tests/browser/test_accessible.py
+	@$(BIN)/python -m pytest tests/faults tests/browser
 endif
 
 soak: $(SOAK_STAMP) ## every fault test whole, SEEDS times, for hours; writes docs/soak
