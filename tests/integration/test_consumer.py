@@ -13,21 +13,14 @@ from kafka import KafkaAdminClient
 from kafka.admin import MemberToRemove
 
 from tests.helpers import House, eventually
-from yadtq.core.yadtq_consumer import RebalanceHandler, TaskConsumer
+from yadtq.core.yadtq_consumer import TaskConsumer
+from yadtq.core.yadtq_intake import Intake
 
 
 @pytest.fixture
 def house(fresh_settings: Callable[..., dict[str, Any]]) -> Iterator[House]:
     with House(fresh_settings(partitions=3)) as house:
         yield house
-
-
-class Owner(RebalanceHandler):
-    def partitions_revoked(self, partitions: set[tuple[str, int]]) -> dict[tuple[str, int], int]:
-        return {}
-
-    def partitions_lost(self, partitions: set[tuple[str, int]]) -> None:
-        pass
 
 
 @contextmanager
@@ -56,7 +49,9 @@ def test_a_member_that_lost_its_partitions_does_not_claim_them_when_it_joins_aga
     with ExitStack() as stack:
         admin = KafkaAdminClient(bootstrap_servers=house.settings["kafka_servers"])
         stack.callback(admin.close)
-        one, other, new = (house.broker.open_consumer([topic], Owner()) for _ in range(3))
+        one, other, new = (
+            house.broker.open_consumer([topic], Intake({topic: "default"}, 1.0, lambda: None)) for _ in range(3)
+        )
         for consumer in (one, other, new):
             stack.callback(consumer.close)
 
